@@ -1,0 +1,60 @@
+# What a bare machine needs: Python 3.11, make, gcc. `make help` lists the targets.
+
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Named in the same command as what needs it: left alone, pip may take another build of gigabytes.
+TORCH := $(shell grep '^torch==' constraints.txt)
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH)
+DESCRIPTION := setup.cfg pyproject.toml constraints.txt
+# Two workers for two cores; the tests hold every library to one thread.
+PYTEST := $(BIN)/python -m pytest -q -n 2
+
+.PHONY: help export test test-slow check asset clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make export     set up .venv, export the bundled model to build/sd865 (options: ARGS=...)'
+	@echo 'make test       set up .venv, run the tests'
+	@echo 'make test-slow  the tests that take longer'
+	@echo 'make check      lint, formatting, types and tests'
+	@echo 'make asset      build the bundled hand again'
+	@echo 'make clean      remove what was built, all but .venv'
+
+# --force: like any other target, this one replaces what it built before.
+export: $(VENV)/installed-run
+	$(BIN)/i2uv-edge export --force $(ARGS)
+
+test: $(VENV)/installed-dev
+	$(PYTEST)
+
+test-slow: $(VENV)/installed-dev
+	$(PYTEST) -m slow
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST)
+
+asset: $(VENV)/installed-asset
+	$(BIN)/python -m i2uv_edge.hand.build -o i2uv_edge/hand/assets/hand.npz
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(VENV)/installed-run: $(DESCRIPTION)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[qnn,hub]'
+	touch $@
+
+$(VENV)/installed-dev: $(DESCRIPTION)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[qnn,hub,dev]'
+	touch $@
+
+$(VENV)/installed-asset: $(DESCRIPTION)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[asset]'
+	touch $@

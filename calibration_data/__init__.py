@@ -1,0 +1,1 @@
+"""Data: the bundled calibration pictures and their manifest."""

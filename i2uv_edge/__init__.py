@@ -1,0 +1,63 @@
+"""INT8 hand-mesh networks for phones, with the error stated in millimetres.
+
+The verbs are those of the command line: each takes its request and gives its result.
+
+>>> import i2uv_edge
+>>> result = i2uv_edge.export(i2uv_edge.ExportRequest(output="build/sd865"))  # doctest: +SKIP
+>>> result.report["passed"]  # doctest: +SKIP
+True
+
+Nothing is imported before it is used: `import i2uv_edge` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from i2uv_edge.bundle import Bundle as Bundle
+    from i2uv_edge.errors import I2uvError as I2uvError
+    from i2uv_edge.pipeline import calibrate as calibrate
+    from i2uv_edge.pipeline import evaluate as evaluate
+    from i2uv_edge.pipeline import export as export
+    from i2uv_edge.pipeline import train as train
+    from i2uv_edge.pipeline import validate as validate
+    from i2uv_edge.requests import CalibrateRequest as CalibrateRequest
+    from i2uv_edge.requests import CalibrateResult as CalibrateResult
+    from i2uv_edge.requests import EvaluateRequest as EvaluateRequest
+    from i2uv_edge.requests import ExportRequest as ExportRequest
+    from i2uv_edge.requests import ExportResult as ExportResult
+    from i2uv_edge.requests import TrainRequest as TrainRequest
+    from i2uv_edge.requests import TrainResult as TrainResult
+    from i2uv_edge.requests import ValidateRequest as ValidateRequest
+
+_HOMES = {
+    "Bundle": "bundle",
+    "I2uvError": "errors",
+    "calibrate": "pipeline",
+    "evaluate": "pipeline",
+    "export": "pipeline",
+    "train": "pipeline",
+    "validate": "pipeline",
+    "CalibrateRequest": "requests",
+    "CalibrateResult": "requests",
+    "EvaluateRequest": "requests",
+    "ExportRequest": "requests",
+    "ExportResult": "requests",
+    "TrainRequest": "requests",
+    "TrainResult": "requests",
+    "ValidateRequest": "requests",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,1 @@
+"""Conversion: float and fake-quant networks to files other runtimes execute."""

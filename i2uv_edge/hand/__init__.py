@@ -1,0 +1,1 @@
+"""What a UV position map means: atlas, articulated hand, renderer and metrics."""

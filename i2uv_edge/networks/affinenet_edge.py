@@ -1,0 +1,229 @@
+"""AffineNet for a phone: one RGB picture -> UV position map of the coarse hand mesh.
+
+The idea is I2UV-HandNet's (ICCV 2021, section 3.2): decode coarse to fine and let each stage fetch
+image features where the map of the stage before says every texel is seen. What differs from the
+paper's network, and why:
+
+- a dense encoder of a fiftieth of the work that does most of it at low resolution: 3x3 convolutions
+  there are what integer kernels run fastest (a depthwise 3x3 reaches a twelfth of their rate);
+- a global code between encoder and decoder. Image features live where the hand is seen, map
+  features live in the UV atlas; only a layer that sees all positions at once can carry one into the
+  other. The paper's 2048-channel bottleneck does it implicitly, a slim one cannot;
+- a learned constant at each decoder stage, so that a texel knows which part of the hand it is;
+- linear heads, each adding to the upsampled coarser map, instead of sigmoid heads: a residual of a
+  few millimetres keeps the head's weights small and the map free of saturation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from i2uv_edge.networks.layers import ConvBnRelu, Upsample, Warp
+
+STRIDES = 6  # the encoder halves the picture six times: 256 -> 4
+STAGES = 4  # maps of 1/32, 1/16, 1/8 and 1/4 of the picture's side
+
+
+class Encoder(nn.Module):
+    """Two stem convolutions and five stages of plain 3x3 convolutions.
+
+    Returns the features at 1/4, 1/8, 1/16 and 1/64 of the picture's side.
+    """
+
+    def __init__(self, stem: int, widths: Sequence[int], depths: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvBnRelu(3, stem, stride=2), ConvBnRelu(stem, widths[0], stride=2))
+        stages: list[nn.Module] = []
+        before = widths[0]
+        for number, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            first = ConvBnRelu(before, width, stride=2 if number else 1)
+            others = [ConvBnRelu(width, width) for _ in range(depth - 1)]
+            stages.append(nn.Sequential(first, *others))
+            before = width
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x = self.stem(x)
+        features: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features[0], features[1], features[2], features[4]
+
+
+class GlobalCode(nn.Module):
+    """Image-space features -> UV-space features through one vector that sees every position.
+
+    Two convolutions on whole maps (a fully connected layer each, written so that no layout change
+    is needed): (N, inputs, s, s) -> (N, outputs, 2s, 2s).
+    """
+
+    def __init__(self, inputs: int, reduced: int, code: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.side = 2 * size
+        self.reduce = ConvBnRelu(inputs, reduced, kernel=1)
+        self.encode = nn.Conv2d(reduced, code, size)
+        self.relu = nn.ReLU()
+        self.decode = nn.Conv2d(code, self.side * self.side * outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.decode(self.relu(self.encode(self.reduce(x))))
+        nhwc = flat.permute(0, 2, 3, 1).reshape(-1, self.side, self.side, self.outputs)
+        return nhwc.permute(0, 3, 1, 2)
+
+
+class Place(nn.Module):
+    """Adds a learned constant: what convolutions cannot know, which texel of the atlas this is."""
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.randn(1, width, size, size) * 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Under autocast the sum would become float32, and all that is concatenated with it.
+        return x + (self.constant.to(x.dtype) if self.training else self.constant)
+
+
+class First(nn.Module):
+    """The coarsest stage: code -> features and map, nothing to fetch yet."""
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.place = Place(width, size)
+        self.refine = nn.Sequential(ConvBnRelu(width, width), ConvBnRelu(width, width))
+        self.head = nn.Conv2d(width, 3, 1)
+        nn.init.normal_(self.head.weight, std=0.003)
+        nn.init.constant_(self.head.bias, 0.5)  # type: ignore[arg-type]  # the crop's centre
+
+    def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.refine(self.place(code))
+        uv = self.head(x)
+        return x, uv.float() if self.training else uv
+
+
+class Stage(nn.Module):
+    """One finer stage: the map upsampled, image features fetched where it points, both refined.
+
+    Parameters
+    ----------
+    before, width
+        Channels of the coarser stage and of this one.
+    image, lateral
+        Channels of the image features, and what they are reduced to before the warp.
+    size
+        Side of the map and of the image features.
+    """
+
+    def __init__(self, before: int, width: int, image: int, lateral: int, size: int) -> None:
+        super().__init__()
+        self.narrow = ConvBnRelu(before, width, kernel=1, relu=False)
+        self.up = Upsample()
+        self.up_map = Upsample()
+        self.place = Place(width, size)
+        self.lateral = ConvBnRelu(image, lateral, kernel=1)
+        self.warp = Warp(size)
+        self.mix = ConvBnRelu(width + lateral, width, kernel=1)
+        self.refine = nn.Sequential(ConvBnRelu(width, width), ConvBnRelu(width, width))
+        self.head = nn.Conv2d(width, 3, 1)
+        nn.init.normal_(self.head.weight, std=0.003)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, x: Tensor, uv: Tensor, image: Tensor, guide: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features and map of the coarser stage -> those of this one; ``guide`` is the map the warp
+        follows in its place."""
+        coarse = self.up_map(uv)
+        # No gradient through the coordinates: while the map is centimetres off, where to look better
+        # is nothing the features nearby can tell.
+        where = coarse if guide is None else guide
+        fetched = self.warp(self.lateral(image), where.detach() if self.training else where)
+        x = self.mix(torch.cat((self.place(self.up(self.narrow(x))), fetched), 1))
+        x = self.refine(x)
+        residual = self.head(x)
+        # Under autocast residuals may be bfloat16; the maps they add up to may not (1 mm steps).
+        return x, coarse + (residual.float() if self.training else residual)
+
+
+class AffineNetEdge(nn.Module):
+    """UV position map of the hand from one picture.
+
+    Parameters
+    ----------
+    input_size
+        Side of the picture in pixels, a multiple of 64; the map's side is a quarter of it.
+    stem
+        Channels at half the picture's side.
+    encoder_widths, encoder_depths
+        Channels and convolutions of the five encoder stages.
+    decoder_widths
+        Channels of the four map stages, coarse to fine.
+    lateral_widths
+        Channels fetched by each of the three warps.
+    reduced, code
+        Global code: channels before it, its length.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_size: int = 256,
+        stem: int = 16,
+        encoder_widths: Sequence[int] = (24, 40, 80, 160, 224),
+        encoder_depths: Sequence[int] = (1, 2, 3, 3, 2),
+        decoder_widths: Sequence[int] = (64, 48, 32, 24),
+        lateral_widths: Sequence[int] = (48, 32, 24),
+        reduced: int = 64,
+        code: int = 512,
+    ) -> None:
+        super().__init__()
+        if input_size % (1 << STRIDES):
+            raise ValueError(f"input_size {input_size} is not a multiple of {1 << STRIDES}")
+        if len(decoder_widths) != STAGES or len(lateral_widths) != STAGES - 1:
+            raise ValueError("decoder_widths and lateral_widths must hold 4 and 3 numbers")
+        self.input_size = input_size
+        self.encoder = Encoder(stem, encoder_widths, encoder_depths)
+        self.bridge = GlobalCode(
+            encoder_widths[4], reduced, code, decoder_widths[0], input_size >> STRIDES
+        )
+        size = input_size // 32
+        self.first = First(decoder_widths[0], size)
+        self.decoder = nn.ModuleList(
+            Stage(
+                decoder_widths[number],
+                decoder_widths[number + 1],
+                encoder_widths[2 - number],
+                lateral_widths[number],
+                size << (number + 1),
+            )
+            for number in range(STAGES - 1)
+        )
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """(N, 3, S, S) RGB 0..1 -> (N, 3, S/4, S/4).
+
+        x and y in crop units 0..1, z in the same unit, 0.5 at the mean depth of the hand.
+        """
+        return self.stages(picture)[-1]
+
+    def stages(
+        self, picture: Tensor, guides: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
+        """All four maps, coarse to fine (sides S/32, S/16, S/8, S/4).
+
+        ``guides``: maps at the three finer sides that the warps follow instead of the predicted
+        ones (teacher forcing).
+        """
+        quarter, eighth, sixteenth, last = self.encoder(picture * 4.0 - 2.0)
+        x, uv = self.first(self.bridge(last))
+        maps = [uv]
+        for number, (stage, image) in enumerate(
+            zip(self.decoder, (sixteenth, eighth, quarter), strict=True)
+        ):
+            x, uv = stage(x, uv, image, None if guides is None else guides[number])
+            maps.append(uv)
+        return tuple(maps)

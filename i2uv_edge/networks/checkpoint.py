@@ -1,0 +1,147 @@
+"""Weights in and out: safetensors of our own, torch files of users.
+
+Pickle can run code, so a torch file is read with ``weights_only=True`` and refused if it holds
+anything but tensors and plain containers.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from i2uv_edge.errors import InputError
+
+SHOWN = 3  # names of each kind an error lists
+
+
+def fits(module: nn.Module, path: Path) -> bool:
+    """Whether a checkpoint's keys and shapes are the module's; raises as `load_checkpoint` does if
+    the file cannot be read."""
+    state = {key.removeprefix("module."): value.shape for key, value in _read(path).items()}
+    return state == {key: value.shape for key, value in module.state_dict().items()}
+
+
+def network_of(path: Path) -> str | None:
+    """The name of the network a checkpoint of ours was trained for; None for others' files."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {}).get("network")
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def load_checkpoint(module: nn.Module, path: Path) -> None:
+    """Fill ``module`` with the weights of ``path``, in float32 whatever the file's precision.
+
+    Accepts ``.safetensors`` and torch files: a bare ``state_dict`` or one under the key ``state``
+    (the layout of the published I2UV-HandNet code), with or without the ``module.`` prefix that
+    ``DataParallel`` adds.
+
+    Raises
+    ------
+    InputError
+        Missing or damaged file, a file that would execute code, keys or shapes that do not fit the
+        module, NaN or infinite weights.
+    """
+    state = {
+        key.removeprefix("module."): value for key, value in _read(path).items()
+    }
+    _check_fit(module, state, path)
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"{path}: the weights of {key} hold NaN or infinite values",
+                expected="finite weights",
+                remedy="the training run that wrote them diverged; use an earlier checkpoint",
+            )
+    module.load_state_dict(state)
+
+
+def save_checkpoint(
+    module: nn.Module,
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write weights as safetensors in ``dtype``, integer buffers as they are."""
+    state = {
+        key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for key, value in module.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path, metadata=dict(metadata or {}))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(
+            f"checkpoint {path} does not exist",
+            expected="a .safetensors or torch file of weights",
+            remedy="check the path given with --checkpoint",
+        )
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise _damaged(path, error) from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"checkpoint {path} holds more than weights; reading it would execute code from it",
+            expected="a state_dict of tensors",
+            remedy="where you trust it: torch.load it yourself and torch.save its state_dict alone",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if isinstance(content, dict) and isinstance(content.get("state"), dict):
+        content = content["state"]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(
+            f"checkpoint {path} is no state_dict",
+            expected="a dictionary of tensors, bare or under the key 'state'",
+            remedy="save it with torch.save({'state': network.state_dict()}, path)",
+        )
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"checkpoint {path} cannot be read ({error})",
+        expected="a complete .safetensors or torch file",
+        remedy="it is truncated or of another kind; fetch or save it again",
+    )
+
+
+def _check_fit(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    wanted = module.state_dict()
+    problems = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [key for key in state if key not in wanted],
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+            for key in wanted
+            if key in state and state[key].shape != wanted[key].shape
+        ],
+    }
+    found = [
+        f"{len(keys)} {kind}: {', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''}"
+        for kind, keys in problems.items()
+        if keys
+    ]
+    if found:
+        raise InputError(
+            f"checkpoint {path} does not fit {type(module).__name__}; {'; '.join(found)}",
+            expected=f"its {len(wanted)} tensors",
+            remedy="choose the network it was trained for",
+        )

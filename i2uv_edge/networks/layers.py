@@ -1,0 +1,225 @@
+"""Layers the networks share, each in a training form and a deploy form with the same weights.
+
+The deploy form exists for the converter. It replaces what lowers badly to TFLite (``grid_sample``,
+``pixel_shuffle``) by operators that stay NHWC and integer-friendly; outputs agree to float rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class ConvBnRelu(nn.Sequential):
+    """3x3 (or 1x1) convolution, batch norm and, unless ``relu=False``, ReLU; padding inside the
+    convolution, because a separate pad operator costs two transposes in the converter."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True
+    ) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+        if relu:
+            layers.append(nn.ReLU())
+        super().__init__(*layers)
+
+
+class ResidualBlock(nn.Module):
+    """Two dense 3x3 convolutions around an identity (He et al. 2016, basic block, stride 1).
+
+    Dense rather than depthwise: on the int8 kernels measured, a depthwise 3x3 runs at a twelfth of
+    the rate of a dense one, and quantizes worse.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = ConvBnRelu(width, width)
+        self.conv2 = ConvBnRelu(width, width, relu=False)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.relu(self.conv2(self.conv1(x)) + x)
+        return result
+
+
+class Upsample(nn.Module):
+    """Bilinear upsampling.
+
+    Parameters
+    ----------
+    factor
+        How many times larger the result is.
+    corners
+        True for maps and what lives on them: texel 0 and texel M - 1 sit on the edges of the UV
+        square at every size M (``align_corners=True``). False for image features: half-pixel
+        centres.
+    """
+
+    def __init__(self, factor: int = 2, *, corners: bool = True) -> None:
+        super().__init__()
+        self.factor = factor
+        self.corners = corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = (x.shape[-2] * self.factor, x.shape[-1] * self.factor)
+        y = F.interpolate(x, size, mode="bilinear", align_corners=self.corners)
+        # Autocast returns float32 here; casting back keeps the concatenations behind it in bfloat16.
+        return y.to(x.dtype) if self.training else y
+
+
+class WarpCoordinates(nn.Module):
+    """Row indices and weights of the four taps of a bilinear sample with border padding.
+
+    The arithmetic runs on 1-D vectors, one an axis, and stays float in every recipe: eight bits
+    cannot address a row. Kept as a module of its own so that a quantizer can name it.
+
+    Parameters
+    ----------
+    size
+        Height and width of the sampled feature.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, uv: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """``uv`` (1, 3, m, m), x and y in 0..1 -> four (m*m,) int32 indices, four (m*m, 1) weights."""
+        flat = uv.permute(0, 2, 3, 1).reshape(-1, 3)
+        x0, wx0, wx1 = self._axis(flat[:, 0])
+        y0, wy0, wy1 = self._axis(flat[:, 1])
+        corner = y0 * float(self.size) + x0
+        offsets = (0.0, 1.0, float(self.size), float(self.size + 1))
+        indices = [(corner + offset).to(torch.int32) for offset in offsets]
+        weights = [(a * b).reshape(-1, 1) for b in (wy0, wy1) for a in (wx0, wx1)]
+        return indices, weights
+
+    def _axis(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # The upper clamp stays below size - 1 so that the tap at floor + 1 exists.
+        position = (value * float(self.size) - 0.5).clamp(0.0, self.size - 1.001)
+        floor = torch.floor(position)
+        fraction = position - floor
+        return floor, 1.0 - fraction, fraction
+
+
+class WarpSample(nn.Module):
+    """Weighted sum of four row gathers: (1, C, s, s) features -> (1, C, m, m)."""
+
+    def forward(self, feature: Tensor, indices: list[Tensor], weights: list[Tensor]) -> Tensor:
+        channels = feature.shape[1]
+        rows = feature.permute(0, 2, 3, 1).reshape(-1, channels)
+        total = F.embedding(indices[0], rows) * weights[0]
+        for index, weight in zip(indices[1:], weights[1:], strict=True):
+            total = total + F.embedding(index, rows) * weight
+        side = round(indices[0].shape[0] ** 0.5)
+        return total.reshape(1, side, side, channels).permute(0, 3, 1, 2)
+
+
+class Warp(nn.Module):
+    """Affine connection: image features fetched where the UV map says each texel is seen.
+
+    ``grid_sample(feature, 2 * xy - 1)``, bilinear, border padding, ``align_corners=False`` (crop
+    coordinate 0 is the left edge of the first pixel); xy are the map's first two channels. With the
+    fixed orthographic camera the paper's affine projection is the identity on xy (I2UV-HandNet
+    section 3.2).
+
+    Parameters
+    ----------
+    size
+        Height and width of the feature that will be sampled.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.coordinates: WarpCoordinates | None = None
+        self.sample: WarpSample | None = None
+
+    def forward(self, feature: Tensor, uv: Tensor) -> Tensor:
+        """Features (N, C, size, size), map (N, 3, m, m) in 0..1 -> (N, C, m, m); N = 1 deployed."""
+        if self.coordinates is not None and self.sample is not None:
+            indices, weights = self.coordinates(uv)
+            warped: Tensor = self.sample(feature, indices, weights)
+            return warped
+        grid = uv[:, :2].permute(0, 2, 3, 1) * 2.0 - 1.0
+        return F.grid_sample(
+            feature, grid.to(feature.dtype), padding_mode="border", align_corners=False
+        )
+
+    def to_deploy(self) -> None:
+        self.coordinates = WarpCoordinates(self.size)
+        self.sample = WarpSample()
+
+
+class DepthToSpace(nn.Module):
+    """(N, C*b*b, m, m) -> (N, C, m*b, m*b) in TensorFlow's order: channel (y*b + x)*C + c.
+
+    Deployed as a one-hot transposed convolution, which the TFLite writer turns into one
+    ``DEPTH_TO_SPACE``; the direct form would lower to four transposes.
+    """
+
+    def __init__(self, block: int, channels: int) -> None:
+        super().__init__()
+        self.block = block
+        self.channels = channels
+        kernel = torch.zeros(channels * block * block, channels, block, block)
+        for y in range(block):
+            for x in range(block):
+                for c in range(channels):
+                    kernel[(y * block + x) * channels + c, c, y, x] = 1.0
+        self.register_buffer("kernel", kernel, persistent=False)
+        self.kernel: Tensor
+        self.deployed = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.deployed:
+            return F.conv_transpose2d(x, self.kernel, stride=self.block)
+        n, _, h, w = x.shape
+        b = self.block
+        y = x.reshape(n, b, b, self.channels, h, w).permute(0, 3, 4, 1, 5, 2)
+        return y.reshape(n, self.channels, h * b, w * b)
+
+    def to_deploy(self) -> None:
+        self.deployed = True
+
+
+def deploy(module: M) -> M:
+    """A copy in deploy form: same ``state_dict``, evaluation mode, batch 1."""
+    deployed = copy.deepcopy(module).eval()
+    for layer in deployed.modules():
+        if isinstance(layer, Warp | DepthToSpace):
+            layer.to_deploy()
+    return deployed
+
+
+def macs(module: nn.Module, size: int) -> int:
+    """Multiply-accumulates of the convolutions for one (3, size, size) input."""
+    total = 0
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv2d)
+        taps = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
+        total += taps * int(output[0].numel())
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in module.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    was_training = module.training
+    parameter = next(module.parameters())
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device))
+    module.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return total

@@ -1,0 +1,1 @@
+"""Quantization: ranges from calibration, a fake-quant network, and its encodings."""

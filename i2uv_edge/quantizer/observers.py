@@ -1,0 +1,123 @@
+"""Ranges from streams of values, in memory that does not grow with the stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Histogram", "Method", "choose_range"]
+
+BINS = 2048
+_MSE_STEPS = 100
+
+Method = Literal["min-max", "percentile", "mse"]
+
+
+class Histogram:
+    """Counts of a stream of values in a fixed number of bins that widen when a value falls outside.
+
+    Widening doubles the covered interval and merges bins in pairs, so no count is ever split: the
+    result depends on the values alone, within one bin on the order they came in.
+    """
+
+    def __init__(self, bins: int = BINS) -> None:
+        if bins < 2 or bins % 2:
+            raise ValueError(f"bins = {bins} must be even")
+        self.counts: NDArray[np.int64] = np.zeros(bins, np.int64)
+        self.low = 0.0
+        self.width = 0.0  # of the whole covered interval; 0 until the first values
+        self.minimum = np.inf
+        self.maximum = -np.inf
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been observed."""
+        return self.minimum > self.maximum
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count values of any shape; ValueError where one is not finite."""
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ValueError("a value is NaN or infinite")
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self._cover(low, high)
+        scale = len(self.counts) / self.width
+        index = ((values.ravel() - np.float32(self.low)) * np.float32(scale)).astype(np.int64)
+        np.clip(index, 0, len(self.counts) - 1, out=index)
+        self.counts += np.bincount(index, minlength=len(self.counts))
+
+    def centres(self) -> NDArray[np.float64]:
+        """The middle of every bin."""
+        places = np.arange(len(self.counts), dtype=np.float64) + 0.5
+        return np.asarray(self.low + places * (self.width / len(self.counts)), np.float64)
+
+    def _cover(self, low: float, high: float) -> None:
+        if not self.width:
+            self.low = low
+            self.width = max(high - low, abs(high) * 1e-3, 1e-9)
+        half = len(self.counts) // 2
+        while low < self.low or high > self.low + self.width:
+            merged = self.counts.reshape(half, 2).sum(axis=1)
+            self.counts[:] = 0
+            if low < self.low:
+                self.counts[half:] = merged
+                self.low -= self.width
+            else:
+                self.counts[:half] = merged
+            self.width *= 2.0
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """An affine integer grid of `levels` steps between `low` <= 0 and `high` >= 0."""
+
+    low: float
+    high: float
+    levels: int
+
+    def error(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+        step = max(self.high - self.low, 1e-12) / self.levels
+        first, last = np.round(self.low / step), np.round(self.high / step)
+        rounded = np.clip(np.round(values / step), first, last)
+        return float((counts * (rounded * step - values) ** 2).sum())
+
+
+def choose_range(
+    histogram: Histogram, method: Method, *, percentile: float = 99.99, levels: int = 255
+) -> tuple[float, float]:
+    """Return (low, high) with low <= 0 <= high for an integer grid of `levels` steps.
+
+    Parameters
+    ----------
+    method
+        "min-max" covers every value; "percentile" the `percentile` of the absolute values;
+        "mse" minimises the mean squared error, clipping included, over the histogram.
+    """
+    if histogram.empty:
+        raise ValueError("the histogram is empty")
+    low, high = min(histogram.minimum, 0.0), max(histogram.maximum, 0.0)
+    if method == "min-max":
+        return low, high
+    centres = histogram.centres()
+    if method == "percentile":
+        order = np.argsort(np.abs(centres), kind="stable")
+        share = np.cumsum(histogram.counts[order]) / histogram.counts.sum()
+        reach = float(np.abs(centres)[order[np.searchsorted(share, percentile / 100.0)]])
+        return max(low, -reach), min(high, reach)
+    used = histogram.counts > 0
+    values, counts = centres[used], histogram.counts[used]
+    for side in ("both", "low", "high"):
+        best = (_Grid(low, high, levels).error(values, counts), low, high)
+        for k in range(1, _MSE_STEPS):
+            factor = 1.0 - k / _MSE_STEPS
+            trial_low = low if side == "high" else low * factor
+            trial_high = high if side == "low" else high * factor
+            error = _Grid(trial_low, trial_high, levels).error(values, counts)
+            best = min(best, (error, trial_low, trial_high))
+        _, low, high = best
+    return low, high

@@ -1,0 +1,431 @@
+"""What runs a network, whatever runs it.
+
+A runner takes named arrays and returns named arrays: float32 in NHWC, real values, whatever the
+network holds inside. `Chain` runs a pair of networks as they run on the phone, on anything that is
+a runner. What a phone has written down answers in its place: `i2uv_edge.dumps`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2uv_edge.errors import InputError, MissingDependencyError
+from i2uv_edge.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Chain",
+    "ChainSpec",
+    "Contract",
+    "Runner",
+    "Stored",
+    "TfliteRunner",
+    "TorchRunner",
+    "VertexReader",
+]
+
+Array = NDArray[Any]
+Float32 = NDArray[np.float32]
+
+
+class Contract(Protocol):
+    """What goes into a network and what comes out; a `NetworkSpec` is one."""
+
+    @property
+    def input(self) -> TensorSpec:
+        """The one input."""
+
+    @property
+    def output(self) -> TensorSpec:
+        """The one output."""
+
+
+class Runner(Contract, Protocol):
+    """Runs one network, on any number of samples at a time."""
+
+    @property
+    def name(self) -> str:
+        """What runs it, for tables and messages: "float", "tflite"."""
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Float32]:
+        """Run the network.
+
+        Parameters
+        ----------
+        feeds
+            The input's name -> (N, H, W, C) float32, real values; N need not be the contract's 1.
+
+        Returns
+        -------
+        dict
+            The output's name -> (N, H, W, C) float32, real values.
+        """
+
+
+class VertexReader(Protocol):
+    """What reads vertices from a map; an `Atlas` is one."""
+
+    def read_vertices(self, uv_map: Float32, /) -> Float32:
+        """(..., M, M, 3) -> (..., V, 3)."""
+
+
+# --- one network ----------------------------------------------------------------------------------
+
+
+class TorchRunner:
+    """Runs a torch module that takes and returns one (N, C, H, W) tensor.
+
+    Parameters
+    ----------
+    module
+        Is put into evaluation mode, and stays there.
+    contract
+        Its input and output as everyone else sees them, NHWC.
+    threads
+        Hold torch to that many while the module runs; without it torch decides.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        contract: Contract,
+        *,
+        name: str = "float",
+        threads: int | None = None,
+    ) -> None:
+        self.name = name
+        self.input = contract.input
+        self.output = contract.output
+        self._module = module.eval()
+        self._threads = threads
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Float32]:
+        """Run the module without gradients; see `Runner`."""
+        import torch
+
+        samples = _checked_feed(self, feeds)
+        threads = torch.get_num_threads()
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                made = self._module(torch.from_numpy(samples.transpose(0, 3, 1, 2).copy()))
+        finally:
+            torch.set_num_threads(threads)
+        if not isinstance(made, torch.Tensor) or made.ndim != 4:
+            raise InputError(
+                f"{self.name}: the module returned {_described(made)}",
+                expected=f"one (N, C, H, W) tensor for {self.output.name!r}",
+            )
+        maps = made.permute(0, 2, 3, 1).to(torch.float32).contiguous().numpy()
+        return {self.output.name: _checked_output(self, maps, len(samples))}
+
+
+class TfliteRunner:
+    """Runs a .tflite file of one input and one output, sample after sample.
+
+    Integer inputs and outputs are quantized and dequantized with the scales in the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    contract
+        Its input and output as everyone else sees them. Converters rename tensors, so shapes are
+        compared and names are not.
+
+    Raises
+    ------
+    MissingDependencyError
+        No interpreter is installed.
+    InputError
+        The file is missing or no TFLite model, or its tensors are not the contract's.
+    """
+
+    def __init__(
+        self, path: Path | str, contract: Contract, *, name: str = "tflite", threads: int = 1
+    ) -> None:
+        self.name = name
+        self.input = contract.input
+        self.output = contract.output
+        interpreter = _interpreter()
+        try:
+            content = Path(path).read_bytes()
+            self._interpreter = interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise InputError(
+                f"{path} cannot be run: {reason}",
+                expected="a TFLite model with built-in operators",
+                remedy="convert the network again",
+            ) from error
+        self._takes = self._tensor(path, "input", self._interpreter.get_input_details())
+        self._gives = self._tensor(path, "output", self._interpreter.get_output_details())
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Float32]:
+        """Run the model once for each sample; see `Runner`."""
+        samples = _checked_feed(self, feeds)
+        maps = []
+        for sample in samples:
+            self._interpreter.set_tensor(self._takes.index, self._takes.stored(sample[None]))
+            self._interpreter.invoke()
+            maps.append(self._gives.real(self._interpreter.get_tensor(self._gives.index)))
+        found = np.concatenate(maps)
+        return {self.output.name: _checked_output(self, found, len(samples))}
+
+    def _tensor(self, path: Path | str, side: str, details: list[dict[str, Any]]) -> _TfliteTensor:
+        spec = self.input if side == "input" else self.output
+        shapes = [tuple(map(int, detail["shape"])) for detail in details]
+        if shapes != [(1, *spec.shape[1:])]:
+            raise InputError(
+                f"{path} has {side}s of shapes {shapes}",
+                expected=f"one {side} of shape {(1, *spec.shape[1:])} ({spec.name}, {spec.layout})",
+                remedy="convert the network again, or name the network that the file was made from",
+            )
+        quantization = details[0]["quantization_parameters"]
+        dtype = np.dtype(details[0]["dtype"])
+        scales, zero_points = quantization["scales"], quantization["zero_points"]
+        if dtype.kind in "iu" and len(scales) != 1:
+            raise InputError(
+                f"the {side} of {path} is {dtype} with {len(scales)} scales",
+                expected="one scale and zero point for the tensor",
+            )
+        scale, zero_point = (scales[0], zero_points[0]) if dtype.kind in "iu" else (1.0, 0)
+        return _TfliteTensor(details[0]["index"], dtype, float(scale), int(zero_point))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as a device holds it: real value = (stored - zero_point) * scale."""
+
+    array: Array
+    scale: float = 1.0
+    zero_point: int = 0
+
+    def real(self) -> Float32:
+        """Return the real values."""
+        if self.array.dtype.kind not in "iu":
+            return self.array.astype(np.float32)
+        steps = self.array.astype(np.float32) - np.float32(self.zero_point)
+        return steps * np.float32(self.scale)
+
+
+@dataclass(frozen=True)
+class _TfliteTensor:
+    index: int
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+    def stored(self, real: Float32) -> Array:
+        if self.dtype.kind not in "iu":
+            return np.asarray(real, self.dtype)
+        limits = np.iinfo(self.dtype)
+        steps = np.rint(real / np.float32(self.scale)) + self.zero_point
+        return np.asarray(np.clip(steps, limits.min, limits.max), self.dtype)
+
+    def real(self, stored: Array) -> Float32:
+        return Stored(stored, self.scale, self.zero_point).real()
+
+
+def _interpreter() -> Any:
+    # The first is maintained; the others run where a user has them already.
+    modules = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
+    for module in modules:
+        try:
+            return importlib.import_module(module).Interpreter
+        except ImportError:
+            continue
+    raise MissingDependencyError(
+        "no TFLite interpreter is installed",
+        expected="one of ai-edge-litert, tflite-runtime, tensorflow",
+        remedy="pip install ai-edge-litert",
+    )
+
+
+def _checked_feed(runner: Runner, feeds: Mapping[str, Array]) -> Float32:
+    spec = runner.input
+    if set(feeds) != {spec.name}:
+        raise InputError(
+            f"{runner.name} was fed {sorted(feeds) or 'nothing'}",
+            expected=f"{spec.name!r} and nothing else",
+        )
+    samples = feeds[spec.name]
+    expected = f"{spec.name!r}: float32 {spec.layout} of shape (N, {_numbers(spec.shape[1:])})"
+    if not isinstance(samples, np.ndarray) or samples.dtype != np.float32:
+        raise InputError(f"{runner.name} was fed {_described(samples)}", expected=expected)
+    if samples.ndim != len(spec.shape) or samples.shape[1:] != spec.shape[1:] or not len(samples):
+        raise InputError(f"{runner.name} was fed {_described(samples)}", expected=expected)
+    return samples
+
+
+def _checked_output(runner: Runner, maps: Float32, count: int) -> Float32:
+    expected = (count, *runner.output.shape[1:])
+    if maps.shape != expected:
+        raise InputError(
+            f"{runner.name} returned {_described(maps)} for {runner.output.name!r}",
+            expected=f"shape ({_numbers(expected)})",
+            remedy="the network is not the one that the specification describes, or its layout is",
+        )
+    return maps
+
+
+def _described(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    kind = type(value).__name__
+    return kind if shape is None else f"{kind} {value.dtype} of shape ({_numbers(shape)})"  # type: ignore[attr-defined]
+
+
+def _numbers(shape: Iterable[int]) -> str:
+    return ", ".join(str(size) for size in shape)
+
+
+# --- two networks ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChainSpec:
+    """How SRNet's input is made from AffineNet's output and its output is made a map again.
+
+    Each axis of the map is taken from [low, low + span] to [0, 1], where low and low + span are the
+    least and greatest coordinate of the vertices read from that map, and clipped to `clip`, which
+    leaves room for the surface between vertices. SRNet's output is taken back by the same two
+    numbers. A span below `minimum_span` (map units) is widened to it: a hand seen as flat stays
+    flat and is not blown up to noise.
+
+    Its fields go into the manifest under "chain": an app needs nothing else.
+    """
+
+    normalisation: str = "min-max of the read vertices, per axis"
+    clip: tuple[float, float] = (-0.25, 1.25)
+    minimum_span: float = 1e-3
+
+    def bounds(self, vertices: Float32) -> tuple[Float32, Float32]:
+        """(N, V, 3) vertices -> low and span, (N, 1, 1, 3) each."""
+        low = vertices.min(-2)[:, None, None, :]
+        span = vertices.max(-2)[:, None, None, :] - low
+        return low, np.maximum(span, np.float32(self.minimum_span))
+
+    def normalise(self, maps: Float32, bounds: tuple[Float32, Float32]) -> Float32:
+        """(N, M, M, 3) map units -> what SRNet takes."""
+        low, span = bounds
+        return np.asarray(np.clip((maps - low) / span, *self.clip), np.float32)
+
+    def restore(self, maps: Float32, bounds: tuple[Float32, Float32]) -> Float32:
+        """(N, M, M, 3) what SRNet gives -> map units."""
+        low, span = bounds
+        return np.asarray(maps * span + low, np.float32)
+
+    def fields(self) -> dict[str, Any]:
+        """Return what the manifest holds."""
+        return {**asdict(self), "clip": list(self.clip)}
+
+    @staticmethod
+    def of_fields(fields: Mapping[str, Any]) -> ChainSpec:
+        """Read what `fields` gave."""
+        try:
+            low, high = fields["clip"]
+            spec = ChainSpec(
+                str(fields["normalisation"]),
+                (float(low), float(high)),
+                float(fields["minimum_span"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the chain of a bundle cannot be read: {dict(fields)}",
+                expected=f"the keys {', '.join(ChainSpec().fields())}",
+            ) from error
+        if spec.normalisation != ChainSpec().normalisation:
+            raise InputError(
+                f"the chain normalises by {spec.normalisation!r}",
+                expected=repr(ChainSpec().normalisation),
+                remedy="use the version of i2uv-edge that wrote the bundle",
+            )
+        return spec
+
+
+class Chain:
+    """AffineNet and, if there is one, SRNet behind it, run as they run on the phone.
+
+    Parameters
+    ----------
+    affinenet
+        Pictures -> coarse maps. Without it only `refine` works, for a model that is an SRNet alone.
+    srnet
+        Normalised coarse maps -> fine maps.
+    coarse, fine
+        Read the vertices of the two maps.
+    spec
+        What is between the two networks.
+    name
+        How tables call the pair.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        affinenet: Runner | None,
+        srnet: Runner | None = None,
+        *,
+        coarse: VertexReader,
+        fine: VertexReader | None = None,
+        spec: ChainSpec | None = None,
+        name: str = "",
+    ) -> None:
+        first = affinenet or srnet
+        if first is None or (srnet is not None and fine is None):
+            raise ValueError("a chain needs a network, and an srnet needs the reader `fine`")
+        self.name = name or first.name
+        self._affinenet = affinenet
+        self._srnet = srnet
+        self._coarse = coarse
+        self._fine = fine
+        self._spec = spec or ChainSpec()
+
+    def __call__(self, pictures: Array, ids: Sequence[str] = ()) -> dict[str, Float32]:
+        """Run the networks on pictures.
+
+        Parameters
+        ----------
+        pictures
+            (N, S, S, 3) float32 RGB, 0..1.
+        ids
+            Not used here; a `DumpRunner` finds its samples by them.
+
+        Returns
+        -------
+        dict
+            "affinenet" -> (N, M, M, 3) maps in map units; with an SRNet "srnet" -> the fine maps;
+            "vertices" -> (N, V, 3) of the last map.
+        """
+        if self._affinenet is None:
+            return {}
+        runner = self._affinenet
+        maps = runner({runner.input.name: pictures})[runner.output.name]
+        outputs = {"affinenet": maps}
+        refined = self.refine(maps)
+        if refined is None or self._fine is None:
+            return {**outputs, "vertices": self._coarse.read_vertices(maps)}
+        return {**outputs, "srnet": refined, "vertices": self._fine.read_vertices(refined)}
+
+    def refine(self, maps: Float32) -> Float32 | None:
+        """Run SRNet on coarse maps, (N, M, M, 3) in map units; None if there is no SRNet."""
+        if self._srnet is None:
+            return None
+        # What is not finite stays so; parity reports it, a warning here would name no sample.
+        with np.errstate(invalid="ignore", over="ignore"):
+            bounds = self._spec.bounds(self._coarse.read_vertices(maps))
+            feed = self._spec.normalise(maps, bounds)
+            made = self._srnet({self._srnet.input.name: feed})[self._srnet.output.name]
+            return self._spec.restore(made, bounds)

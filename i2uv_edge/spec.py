@@ -1,0 +1,374 @@
+"""What a build is made of: networks, models, recipes, targets and gates, read from TOML.
+
+A name is the stem of a file in `export/` or `quantization/`; wherever a name is taken, a path that
+ends in `.toml` is taken too. Reading is strict, see `strict_toml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from i2uv_edge import resources, strict_toml
+from i2uv_edge.errors import UsageError
+
+__all__ = [
+    "METRICS",
+    "ROLES",
+    "ActivationSpec",
+    "GateSpec",
+    "ModelSpec",
+    "NetworkSpec",
+    "Override",
+    "RecipeSpec",
+    "TargetSpec",
+    "TensorSpec",
+    "WeightSpec",
+    "load_gates",
+    "load_model",
+    "load_network",
+    "load_recipe",
+    "load_target",
+    "model_names",
+    "network_names",
+    "recipe_names",
+    "target_names",
+]
+
+Role = Literal["affinenet", "srnet"]
+Bits = Literal[8, 32]
+Metric = Literal[
+    "vertex_mean_mm",
+    "vertex_p95_mm",
+    "vertex_p99_mm",
+    "vertex_max_mm",
+    "texel_mean_mm",
+    "masked_psnr_db",
+    "pa_mpvpe_mm",
+    "pa_mpjpe_mm",
+    "f5",
+    "f15",
+    "normal_deg",
+    "flicker_mm",
+    "spread_ratio",
+    "float_macs_share",
+]
+
+ROLES: tuple[Role, ...] = ("affinenet", "srnet")
+METRICS: tuple[str, ...] = get_args(Metric)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a network, as every runner sees it (float32).
+
+    `shape` has one number for each letter of `layout` (for instance "NHWC"), the batch included;
+    `unit` says what 1.0 means and `range` which values occur.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    layout: str
+    unit: str
+    range: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != len(self.layout) or min(self.shape, default=0) < 1:
+            raise ValueError(
+                f"shape {list(self.shape)} must hold one positive number for each letter of "
+                f"layout {self.layout!r}"
+            )
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range {list(self.range)} must be [low, high] with low < high")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One network: `export/networks/NAME.toml`.
+
+    `architecture` holds the keyword arguments of the family's constructor, which checks them.
+    """
+
+    name: str
+    role: Role
+    family: str
+    input: TensorSpec
+    output: TensorSpec
+    source: str
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A pair of networks that runs chained, or one network alone: `export/models/NAME.toml`.
+
+    `checkpoints` maps a role to a file name in the bundled `checkpoints/`.
+    """
+
+    name: str
+    description: str
+    affinenet: str | None = None
+    srnet: str | None = None
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.networks:
+            raise ValueError("a model names an affinenet, an srnet or both")
+        for role in self.checkpoints:
+            if role not in self.networks:
+                raise ValueError(
+                    f"checkpoints.{role} belongs to no network of this model; "
+                    f"its roles are {', '.join(self.networks)}"
+                )
+
+    @property
+    def networks(self) -> dict[Role, str]:
+        """The network name of each role this model has, in running order."""
+        names = {role: getattr(self, role) for role in ROLES}
+        return {role: name for role, name in names.items() if name is not None}
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """How weights are stored; 32 bits is float. Integer weights are symmetric."""
+
+    bits: Bits
+    granularity: Literal["per-channel", "per-tensor"] = "per-channel"
+
+
+@dataclass(frozen=True)
+class ActivationSpec:
+    """How activations are stored, and how their ranges are found; 32 bits is float.
+
+    `percentile` (of the absolute values, 50..100) is used by range "percentile" alone.
+    """
+
+    bits: Bits
+    symmetric: bool = False
+    range: Literal["min-max", "percentile", "mse"] = "min-max"
+    percentile: float = 99.99
+
+    def __post_init__(self) -> None:
+        if not 50.0 < self.percentile <= 100.0:
+            raise ValueError(f"percentile = {self.percentile} must be above 50 and at most 100")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Modules whose path matches the glob `match` ("head*", "decoder.warp*") stay in float."""
+
+    match: str
+    reason: str
+    network: Literal["affinenet", "srnet", "*"] = "*"
+    precision: Literal["float"] = "float"
+
+    def __post_init__(self) -> None:
+        if not self.match.strip():
+            raise ValueError("match must name module paths")
+        if not self.reason.strip():
+            raise ValueError(f"the override {self.match!r} needs a reason that is not empty")
+
+
+@dataclass(frozen=True)
+class RecipeSpec:
+    """How a model is quantized: `quantization/recipes/NAME.toml`.
+
+    `max_float_macs` is the share (0..1) of a network's multiply-adds that may stay in float.
+    """
+
+    name: str
+    description: str
+    weights: WeightSpec
+    activations: ActivationSpec
+    overrides: tuple[Override, ...] = ()
+    max_float_macs: float = 0.05
+    input: Literal["float", "int8"] = "float"
+    output: Literal["float", "int8"] = "float"
+
+    def __post_init__(self) -> None:
+        if (self.weights.bits == 32) != (self.activations.bits == 32):
+            raise ValueError("weights.bits and activations.bits must both be 32 (float) or neither")
+        if self.is_float and (self.overrides or "int8" in (self.input, self.output)):
+            raise ValueError("a float recipe has no overrides and no int8 input or output")
+        if not 0.0 <= self.max_float_macs <= 1.0:
+            raise ValueError(f"max_float_macs = {self.max_float_macs} must lie in 0..1")
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.weights.bits == 32
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """A device: `export/targets/NAME.toml`. `sources` are where its facts come from."""
+
+    name: str
+    description: str
+    soc: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """One tolerance of `quantization/gates.toml`.
+
+    It judges the rows of a report whose metric, reference, candidate, stage and recipe it names
+    ("*" is any). `kind` says what `limit` is: "absolute" is a bound of the value itself;
+    "relative" and "difference" bound how far the value may be on the wrong side of the baseline,
+    which is the same metric of the float model (0.01 is 1 % of it, or 0.01 of its unit).
+    `direction` is the right side: "max" for a metric that should be small, "min" for one that
+    should be large. Without `limit` the metric is reported, and fails only when it is no number.
+    """
+
+    metric: Metric
+    reference: Literal["float", "fake-quant", "truth"]
+    candidates: tuple[str, ...]
+    stages: tuple[Literal["affinenet", "srnet", "chained", "*"], ...]
+    applies_to: tuple[str, ...]
+    reason: str
+    limit: float | None = None
+    direction: Literal["max", "min"] = "max"
+    kind: Literal["absolute", "relative", "difference"] = "absolute"
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise ValueError(f"the gate of {self.metric} needs a reason that is not empty")
+        for key in ("candidates", "stages", "applies_to"):
+            if not getattr(self, key):
+                raise ValueError(f"the gate of {self.metric} needs at least one of its {key}")
+
+    def judges(self, *, metric: str, reference: str, candidate: str, stage: str) -> bool:
+        """Whether a report row with these names is this gate's to judge."""
+        return (
+            (metric, reference) == (self.metric, self.reference)
+            and _names(self.candidates, candidate)
+            and _names(self.stages, stage)
+        )
+
+    def bound(self, baseline: float | None = None) -> float | None:
+        """Return the limit in the metric's own unit; only absolute gates need no baseline."""
+        if self.limit is None or self.kind == "absolute":
+            return self.limit
+        if baseline is None:
+            raise ValueError(f"the {self.kind} gate of {self.metric} needs the float baseline")
+        slack = self.limit * abs(baseline) if self.kind == "relative" else self.limit
+        return baseline + slack if self.direction == "max" else baseline - slack
+
+
+@dataclass(frozen=True)
+class _GatesFile:
+    gate: tuple[GateSpec, ...]
+
+
+def network_names() -> list[str]:
+    """Return the bundled networks."""
+    return _names_in(resources.export_data() / "networks")
+
+
+def model_names() -> list[str]:
+    """Return the bundled models; a network's name is accepted as a model too."""
+    return _names_in(resources.export_data() / "models")
+
+
+def recipe_names() -> list[str]:
+    """Return the bundled recipes."""
+    return _names_in(resources.quantization_data() / "recipes")
+
+
+def target_names() -> list[str]:
+    """Return the bundled targets."""
+    return _names_in(resources.export_data() / "targets")
+
+
+def load_network(name: str | Path) -> NetworkSpec:
+    """Read a network by name or path."""
+    return _load(NetworkSpec, "network", name, resources.export_data() / "networks")
+
+
+def load_model(name: str | Path) -> ModelSpec:
+    """Read a model by name or path, or make one of the network of that name alone.
+
+    Its networks are read as well, to refuse a pair that cannot run chained.
+    """
+    networks = network_names()
+    if str(name) in networks:
+        model = _alone(load_network(name))
+    else:
+        folder = resources.export_data() / "models"
+        model = _load(ModelSpec, "model", name, folder, also_known=networks)
+    _check_chain(model)
+    return model
+
+
+def load_recipe(name: str | Path) -> RecipeSpec:
+    """Read a recipe by name or path."""
+    return _load(RecipeSpec, "recipe", name, resources.quantization_data() / "recipes")
+
+
+def load_target(name: str | Path) -> TargetSpec:
+    """Read a target by name or path."""
+    return _load(TargetSpec, "target", name, resources.export_data() / "targets")
+
+
+def load_gates(recipe: str | None = None, *, path: Path | None = None) -> tuple[GateSpec, ...]:
+    """Read every gate, or those that apply to the recipe of that name, in the order of the file."""
+    path = path or resources.quantization_data() / "gates.toml"
+    gates = strict_toml.load(_GatesFile, path).gate
+    return tuple(gate for gate in gates if recipe is None or _names(gate.applies_to, recipe))
+
+
+def _names(names: tuple[str, ...], name: str) -> bool:
+    return "*" in names or name in names
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def _load(
+    schema: type[T],
+    kind: str,
+    name: str | Path,
+    folder: Path,
+    *,
+    also_known: list[str] | None = None,
+) -> T:
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = _names_in(folder)
+        if str(name) not in known:
+            raise strict_toml.unknown_name(f"unknown {kind}", str(name), known + (also_known or []))
+        path = folder / f"{name}.toml"
+    return strict_toml.load(schema, path, name=path.stem)
+
+
+def _alone(network: NetworkSpec) -> ModelSpec:
+    return ModelSpec(
+        name=network.name,
+        description=f"the network {network.name} alone",
+        affinenet=network.name if network.role == "affinenet" else None,
+        srnet=network.name if network.role == "srnet" else None,
+        checkpoints={network.role: f"{network.name}.safetensors"},
+    )
+
+
+def _check_chain(model: ModelSpec) -> None:
+    specs = {role: load_network(name) for role, name in model.networks.items()}
+    for role, spec in specs.items():
+        if spec.role != role:
+            raise UsageError(
+                f"model {model.name}: {role} is {spec.name}, whose role is {spec.role}",
+                expected=f"a network whose role is {role}",
+            )
+    if len(specs) == 2 and specs["affinenet"].output.shape != specs["srnet"].input.shape:
+        raise UsageError(
+            f"model {model.name}: {specs['affinenet'].name} gives a map of shape "
+            f"{list(specs['affinenet'].output.shape)}, {specs['srnet'].name} takes "
+            f"{list(specs['srnet'].input.shape)}",
+            expected="an srnet that takes what the affinenet gives",
+        )

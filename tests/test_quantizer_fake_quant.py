@@ -1,0 +1,125 @@
+"""The layers that compute in float what integers will."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from i2uv_edge.quantizer.fake_quant import ActivationQuantizer, QuantConv2d, affine_parameters
+
+
+def quantizer(scale: float = 0.1, zero: int = 3, **options: object) -> ActivationQuantizer:
+    made = ActivationQuantizer(**options).eval()  # type: ignore[arg-type]
+    made.set_encoding(scale, zero)
+    return made
+
+
+def quantized_conv(*, per_channel: bool = True) -> QuantConv2d:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 3, padding=1)
+    made = QuantConv2d(conv, quantizer(0.02, -5), per_channel=per_channel)
+    peak = made.weight.detach().abs().amax((1, 2, 3))
+    made.set_scale((peak if per_channel else peak.max().expand(6)) / 127)
+    return made.eval()
+
+
+@pytest.mark.parametrize("zero", [-128, -7, 0, 127])
+def test_activations_round_as_torch_rounds_them(zero: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1000) * 20
+    expected = torch.fake_quantize_per_tensor_affine(x, 0.1, zero, -128, 127)
+    torch.testing.assert_close(quantizer(0.1, zero)(x), expected, atol=0, rtol=0)
+
+
+def test_sixteen_bits_have_their_own_limits() -> None:
+    x = torch.tensor([-1e6, 0.0, 1e6])
+    made = quantizer(0.5, 0, bits=16, symmetric=True)(x)
+    assert made.tolist() == [-16384.0, 0.0, 16383.5]
+
+
+def test_weights_round_per_channel_as_torch_rounds_them() -> None:
+    conv = quantized_conv()
+    expected = torch.fake_quantize_per_channel_affine(
+        conv.weight, conv.scale, torch.zeros(6, dtype=torch.int32), 0, -127, 127
+    )
+    made = torch.from_numpy(conv.integer_weight().astype(np.float32))
+    made = made * conv.scale[:, None, None, None]
+    torch.testing.assert_close(made, expected, atol=0, rtol=0)
+    assert conv.integer_weight().min() >= -127
+
+
+def test_a_convolution_is_integer_arithmetic() -> None:
+    conv = quantized_conv()
+    step, zero = conv.source.encoding
+    integers = torch.randint(-128, 128, (1, 4, 9, 9))
+    x = (integers - zero).float() * np.float32(step)
+    weight = torch.from_numpy(conv.integer_weight().astype(np.float64))
+    bias = torch.from_numpy(conv.integer_bias().astype(np.float64))
+    sums = nn.functional.conv2d((integers - zero).double(), weight, bias, padding=1)
+    expected = sums * torch.from_numpy(conv.bias_step())[:, None, None]
+    torch.testing.assert_close(conv(x).double(), expected, atol=1e-5, rtol=0)
+
+
+def test_per_tensor_weights_share_one_scale() -> None:
+    conv = quantized_conv(per_channel=False)
+    assert len(set(conv.scale.tolist())) == 1
+    assert np.abs(conv.integer_weight()).max() == 127
+
+
+def test_scales_are_exactly_float32_and_zero_is_exact() -> None:
+    for low, high in [(-1.0, 2.0), (0.0, 1 / 3), (0.1, 0.2), (-0.3, -0.1), (0.0, 0.0)]:
+        scale, zero = affine_parameters(low, high, bits=8, symmetric=False)
+        assert scale == float(np.float32(scale)) > 0
+        assert -128 <= zero <= 127
+        assert float(quantizer(scale, zero)(torch.tensor(0.0))) == 0.0
+    assert affine_parameters(-2.0, 1.0, bits=8, symmetric=True) == (float(np.float32(2 / 127)), 0)
+
+
+def test_training_passes_gradients_straight_through_inside_the_range_only() -> None:
+    made = quantizer(0.1, 0).train()
+    x = torch.tensor([0.52, 40.0], requires_grad=True)
+    made(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 0.0]
+
+
+def test_a_trained_scale_reaches_evaluation() -> None:
+    made = quantizer(0.1, 0).train()
+    made.scale.requires_grad_(True)
+    made(torch.tensor([0.52, 40.0])).sum().backward()
+    assert made.scale.grad is not None
+    assert float(made.scale.grad) == pytest.approx(127 + (5 - 5.2), abs=1e-4)
+    with torch.no_grad():
+        made.scale.fill_(0.25)
+    assert float(made.eval()(torch.tensor(0.6))) == 0.5
+
+
+def test_training_and_evaluation_compute_the_same() -> None:
+    conv = quantized_conv()
+    x = conv.source(torch.randn(1, 4, 9, 9))
+    trained = copy.deepcopy(conv).train()
+    with torch.no_grad():
+        difference = (trained(x) - conv(x)).abs().max()
+    # Evaluation rounds the bias to its int32 steps as well.
+    assert float(difference) <= float(conv.bias_step().max())
+
+
+def test_trained_weights_reach_evaluation() -> None:
+    conv = quantized_conv().train()
+    with torch.no_grad():
+        conv.bias.add_(1.0)
+    before = conv.rounded_bias.clone()
+    conv.eval()
+    torch.testing.assert_close(conv.rounded_bias, before + 1.0, atol=1e-4, rtol=0)
+
+
+def test_a_copy_of_a_network_keeps_its_convolutions_with_its_quantizers() -> None:
+    conv = quantized_conv()
+    network = copy.deepcopy(nn.ModuleList([conv.source, conv]))
+    assert isinstance(network[1], QuantConv2d)
+    assert network[1].source is network[0]
+    assert network[1].source is not conv.source
