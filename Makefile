@@ -7,17 +7,19 @@ BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH)
 DESCRIPTION := setup.cfg pyproject.toml constraints.txt
-# Two workers for two cores; the tests hold every library to one thread.
-PYTEST := $(BIN)/python -m pytest -q -n 2
+# Two workers for two cores; the tests hold every library to one thread. A file's tests stay with
+# one worker, because they share what is slow to make.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help export test test-slow check asset clean
+.PHONY: help export test test-slow lint check asset clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make export     set up .venv, export the bundled model to build/sd865 (options: ARGS=...)'
 	@echo 'make test       set up .venv, run the tests'
 	@echo 'make test-slow  the tests that take longer'
-	@echo 'make check      lint, formatting, types and tests'
+	@echo 'make lint       lint, formatting and types'
+	@echo 'make check      make lint and make test'
 	@echo 'make asset      build the bundled hand again'
 	@echo 'make clean      remove what was built, all but .venv'
 
@@ -31,11 +33,12 @@ test: $(VENV)/installed-dev
 test-slow: $(VENV)/installed-dev
 	$(PYTEST) -m slow
 
-check: $(VENV)/installed-dev
+lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST)
+
+check: lint test
 
 asset: $(VENV)/installed-asset
 	$(BIN)/python -m i2uv_edge.hand.build -o i2uv_edge/hand/assets/hand.npz
@@ -46,12 +49,12 @@ clean:
 
 $(VENV)/installed-run: $(DESCRIPTION)
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[qnn,hub]'
+	$(INSTALL) -e '.[qnn]'
 	touch $@
 
 $(VENV)/installed-dev: $(DESCRIPTION)
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[qnn,hub,dev]'
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 $(VENV)/installed-asset: $(DESCRIPTION)

@@ -4,7 +4,7 @@ The verbs are those of the command line: each takes its request and gives its re
 
 >>> import i2uv_edge
 >>> result = i2uv_edge.export(i2uv_edge.ExportRequest(output="build/sd865"))  # doctest: +SKIP
->>> result.report["passed"]  # doctest: +SKIP
+>>> result.report.passed  # doctest: +SKIP
 True
 
 Nothing is imported before it is used: `import i2uv_edge` costs nothing.
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from i2uv_edge.requests import TrainRequest as TrainRequest
     from i2uv_edge.requests import TrainResult as TrainResult
     from i2uv_edge.requests import ValidateRequest as ValidateRequest
+    from i2uv_edge.requests import ValidateResult as ValidateResult
+    from i2uv_edge.scores import Report as Report
 
 _HOMES = {
     "Bundle": "bundle",
@@ -48,6 +50,8 @@ _HOMES = {
     "TrainRequest": "requests",
     "TrainResult": "requests",
     "ValidateRequest": "requests",
+    "ValidateResult": "requests",
+    "Report": "scores",
 }
 
 __all__ = sorted(_HOMES)

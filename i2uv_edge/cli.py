@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import click
@@ -26,10 +28,13 @@ from i2uv_edge.requests import (
     TrainRequest,
     ValidateRequest,
 )
+from i2uv_edge.scores import Report
+from i2uv_edge.table import table
 
 __all__ = ["commands", "main", "run"]
 
 PATH = click.Path(path_type=Path)
+SHOWN_FAILURES = 12
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
@@ -82,7 +87,7 @@ def commands() -> None:
     help="Weights to use instead of the bundled ones; one for each network.",
 )
 @click.option("--target", default="sd865", show_default=True, help="The device.")
-@click.option("--recipe", help="How to quantize.  [default: the model's best]")
+@click.option("--recipe", default="w8a8", show_default=True, help="How to quantize.")
 @click.option(
     "--calibration",
     type=PATH,
@@ -100,11 +105,15 @@ def export(as_json: bool, checkpoints: tuple[Path, ...], **options: Any) -> None
     MODEL is the name of a model or of a network, or a path to its TOML.
     """
     request = ExportRequest(checkpoints=checkpoints, **options)
-    from i2uv_edge import pipeline
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
 
-    result = pipeline.export(request)
-    _show(result.report, as_json=as_json)
-    if not as_json:
+        result = pipeline.export(request, progress)
+    _note_skipped(result.skipped, request.calibration)
+    if as_json:
+        _print_json(result.report.fields())
+    else:
+        click.echo(table(result.report, result.sizes))
         click.echo(f"bundle  {result.bundle}")
         click.echo(f"report  {result.bundle / 'report.json'}")
     _judge(result.report, f"the bundle {result.bundle} stays, marked as failed in its report.json")
@@ -129,17 +138,22 @@ def export(as_json: bool, checkpoints: tuple[Path, ...], **options: Any) -> None
     multiple=True,
     metavar="NAME|DUMP_DIR",
     help=f"{', '.join(CANDIDATES)}, or a folder dumped by a device; may be repeated.  "
-    "[default: tflite, onnx, fake-quant]",
+    "[default: what the bundle holds]",
 )
 @as_json
 def validate(as_json: bool, **options: Any) -> None:
     """Compare what BUNDLE holds and judge it by the gates."""
     request = ValidateRequest(**options)
-    from i2uv_edge import pipeline
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
 
-    report = pipeline.validate(request)
-    _show(report, as_json=as_json)
-    _judge(report)
+        result = pipeline.validate(request, progress)
+    _note_skipped(result.skipped, request.images)
+    if as_json:
+        _print_json(result.report.fields())
+    else:
+        click.echo(table(result.report, result.sizes))
+    _judge(result.report)
 
 
 @commands.command()
@@ -153,12 +167,20 @@ def validate(as_json: bool, **options: Any) -> None:
 )
 @as_json
 def evaluate(as_json: bool, **options: Any) -> None:
-    """State the accuracy against ground truth."""
-    request = EvaluateRequest(**options)
-    from i2uv_edge import pipeline
+    """State the accuracy against ground truth.
 
-    report = pipeline.evaluate(request)
-    _show(report, as_json=as_json)
+    Of a BUNDLE, everything in it; of a CHECKPOINT, the network that it says it belongs to. No gate
+    judges the numbers (see validate); only what is no number fails.
+    """
+    request = EvaluateRequest(**options)
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
+
+        report = pipeline.evaluate(request, progress)
+    if as_json:
+        _print_json(report.fields())
+    else:
+        click.echo(table(report))
     _judge(report)
 
 
@@ -187,9 +209,10 @@ def train(as_json: bool, **options: Any) -> None:
     NETWORK is a name or a path to a TOML.
     """
     request = TrainRequest(**options)
-    from i2uv_edge import pipeline
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
 
-    result = pipeline.train(request)
+        result = pipeline.train(request, progress)
     if as_json:
         _print_json({"checkpoint": str(result.checkpoint), "metrics": dict(result.metrics)})
         return
@@ -211,99 +234,63 @@ def calibrate(as_json: bool, **options: Any) -> None:
     from i2uv_edge import pipeline
 
     result = pipeline.calibrate(request)
+    _note_skipped(result.skipped, request.images)
     if as_json:
         _print_json({**asdict(result), "folder": str(result.folder)})
-        return
-    skipped = f", {result.skipped} files skipped that are no pictures" if result.skipped else ""
-    click.echo(f"{result.pictures} pictures in {result.folder}{skipped}")
+    else:
+        click.echo(f"{result.pictures} pictures in {result.folder}")
 
 
-def _progress() -> Callable[[str, int, int], None]:
-    """One line on a terminal that says what is being done; silent where nobody watches."""
-    if not sys.stderr.isatty():
-        return lambda what, done, total: None
-    width = 0
+class _Progress:
+    """One line on stderr that says what is being done, wiped when it is; nothing off a terminal."""
 
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal width
-        line = f"{what} {done}/{total}" if total else what
-        if total:
-            filled = 24 * done // total
-            line = f"[{'#' * filled}{'.' * (24 - filled)}] {line}"
-        finished = total > 0 and done >= total
-        click.echo(f"\r{line.ljust(width)}", err=True, nl=finished)
-        width = 0 if finished else len(line)
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+        self._shown = 0.0
 
-    return show
+    def __enter__(self) -> _Progress:
+        self("starting", 0, 0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._write("")
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if total and done < total and now - self._shown < 0.1:
+            return
+        self._shown = now
+        bar = 24 * done // total if total else 0
+        self._write(f"[{'#' * bar:.<24}] {what} {done}/{total}" if total else what)
+
+    def _write(self, line: str) -> None:
+        if self._shows:
+            # A line that wraps could not be wiped again; "\x1b[K" clears what the last one left.
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: it cannot say
+            click.echo(f"\r\x1b[K{line[: columns - 1]}", err=True, nl=False)
+
+
+def _note_skipped(count: int, folder: Path | None) -> None:
+    if count:
+        files = "file that is no picture" if count == 1 else "files that are no pictures"
+        click.echo(f"skipped {count} {files} in {folder}", err=True)
 
 
 def _print_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))
 
 
-def _show(report: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        _print_json(report)
-    else:
-        click.echo(_table(report))
-
-
-def _judge(report: Mapping[str, Any], note: str = "") -> None:
+def _judge(report: Report, note: str = "") -> None:
     """Raise the error of a report that did not pass; `note` says what became of the result."""
-    if report["passed"]:
+    if report.passed:
         return
-    failed = [score for score in report["scores"] if not score["passed"]]
-    lines = [f"{len(failed)} of {len(report['scores'])} checks failed"]
-    for score in failed:
-        names = "{metric} of {candidate} against {reference} at {stage}".format_map(score)
-        value, limit = _number(score["value"]), _number(score["limit"])
-        worst = score["worst_sample"]
-        lines.append(f"  {names} is {value}, its limit {limit}; the worst sample is {worst}")
-    raise GateError("\n".join([*lines, note] if note else lines))
-
-
-def _table(report: Mapping[str, Any]) -> str:
-    """Lay out what was judged at the last stage, and whatever failed elsewhere."""
-    scores = report["scores"]
-    ran = {score["stage"] for score in scores}
-    last = next((stage for stage in ("chained", "srnet", "affinenet") if stage in ran), "")
-    rows = [_row(s) for s in scores if not s["passed"] or (s["stage"] == last and _is_shown(s))]
-    header = ("candidate", "against", "stage", "metric", "value", "limit", "")
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in (4, 5) else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
-    ]
-    judged = sum(score["limit"] is not None for score in scores)
-    failed = sum(not score["passed"] for score in scores)
-    verdict = f"{failed} FAILED" if failed else "all passed"
-    summary = f"{report['model']}, {report['samples']} pictures: {judged} gates, {verdict}"
-    return "\n".join([*lines, *_scale(report), summary])
-
-
-def _scale(report: Mapping[str, Any]) -> list[str]:
-    """Say how long a map unit was taken to be, without which millimetres mean nothing."""
-    scale = report.get("scale")
-    if scale is None or scale["median_mm"] is None:
-        return []
-    origin = {"truth": "the ground truth", "template": "the built-in hand fitted to the reference"}
-    source = origin.get(scale["origin"], "both ground truth and the fitted built-in hand")
-    return [f"1 map unit is {scale['median_mm']:.0f} mm in the median, from {source}"]
-
-
-def _row(score: Mapping[str, Any]) -> tuple[str, ...]:
-    judged = score["limit"] is not None or not score["passed"]
-    verdict = ("pass" if score["passed"] else "FAIL") if judged else ""
-    names = (score["candidate"], score["reference"], score["stage"], score["metric"])
-    return (*names, _number(score["value"]), _number(score["limit"]), verdict)
-
-
-def _is_shown(score: Mapping[str, Any]) -> bool:
-    return score["limit"] is not None or score["metric"] in ("pa_mpvpe_mm", "vertex_p99_mm")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    failures = report.failures()
+    lines = [f"{len(failures)} of {len(report.scores)} numbers failed", *failures[:SHOWN_FAILURES]]
+    if len(failures) > SHOWN_FAILURES:
+        lines.append(f"and {len(failures) - SHOWN_FAILURES} more")
+    raise GateError("\n  ".join(lines), remedy=note)

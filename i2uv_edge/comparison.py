@@ -1,51 +1,45 @@
-"""What a bundle holds, ready to be run side by side."""
+"""What a bundle holds, ready to be run side by side: its runners and the samples to run them on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from i2uv_edge import strict_toml
-from i2uv_edge.bundle import Bundle
-from i2uv_edge.data.rendered_set import read_set
+from i2uv_edge.atlases import ModelAtlases
+from i2uv_edge.bundle import MANIFEST, Bundle
+from i2uv_edge.chain import Chain, ChainSpec
+from i2uv_edge.convert.histogram import macs_by_dtype
+from i2uv_edge.data.evaluation import folder_samples, read_evaluation
+from i2uv_edge.data.pictures import list_pictures
 from i2uv_edge.dumps import DumpRunner
-from i2uv_edge.errors import UsageError
-from i2uv_edge.hand.atlas import Atlas
-from i2uv_edge.hand.model import HandModel
+from i2uv_edge.errors import DamagedError, I2uvError, InputError, UsageError
 from i2uv_edge.networks.checkpoint import load_checkpoint
 from i2uv_edge.networks.registry import build
-from i2uv_edge.parity import Atlases, HandRunner, Sample
+from i2uv_edge.parity import HandRunner, Sample
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.network import load_quantized
-from i2uv_edge.runners import Chain, ChainSpec, Runner, TfliteRunner, TorchRunner
-from i2uv_edge.spec import NetworkSpec, RecipeSpec, Role
+from i2uv_edge.runners import Runner, TfliteRunner, TorchRunner
+from i2uv_edge.scores import BASELINE, Measurement
+from i2uv_edge.spec import ROLES, NetworkSpec, RecipeSpec, Role
 
 __all__ = [
-    "Atlases",
     "Contents",
-    "atlas_arrays",
-    "atlases_for",
+    "Samples",
     "float_chain",
-    "normalised",
+    "float_shares",
     "open_contents",
+    "restricted",
     "runners",
+    "samples",
     "tflite_chain",
-    "tflite_tensors",
-    "torch_runner",
-    "true_maps",
-    "with_true_map",
 ]
 
-Float32 = NDArray[np.float32]
-
-COARSE_PREFIX = "affinenet_"  # of AffineNet's arrays in atlas.npz where there is an SRNet as well
+PICTURE_SIZE = 256  # of the samples of an SRNet alone, which looks at no picture
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Contents:
     model: str
     specs: Mapping[Role, NetworkSpec]
     recipe: RecipeSpec
-    atlases: Atlases
+    atlases: ModelAtlases
     chain: ChainSpec
 
     @property
@@ -75,37 +69,64 @@ class Contents:
         return ("tflite",) if self.recipe.is_float else ("tflite", "fake-quant")
 
     @property
-    def picture_size(self) -> int:
-        """Side of the pictures the first network takes; of any size if it takes none."""
-        spec = self.specs.get("affinenet")
-        return 256 if spec is None else spec.input.shape[1]
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the networks by what runs them; fake-quant has no files of its own."""
+        kinds = (BASELINE, "tflite")
+        return {
+            kind: sum(item.bytes for item in self.bundle.artifacts if item.kind == kind)
+            for kind in kinds
+        }
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples to run on, made one by one, and what is known of them beforehand.
+
+    Attributes
+    ----------
+    ids : of all of them, in order
+    stream : can be taken once
+    skipped : files of the folder that are no pictures
+    """
+
+    ids: tuple[str, ...]
+    stream: Iterator[Sample]
+    skipped: int = 0
 
 
 def open_contents(bundle: Bundle) -> Contents:
-    """Read what is needed to run a verified bundle's networks."""
-    manifest = bundle.manifest
-    where = str(bundle.path / "manifest.json")
-    networks: dict[Role, NetworkSpec] = {}
-    for role in ("affinenet", "srnet"):
-        if role in manifest["networks"]:
-            entry = manifest["networks"][role]
-            networks[role] = strict_toml.parse(
-                NetworkSpec, entry["spec"], where=where, name=entry["name"]
+    """Read what is needed to run a verified bundle's networks.
+
+    Raises
+    ------
+    DamagedError
+        The manifest, which no hash protects, does not say what it should.
+    """
+    manifest, where = bundle.manifest, str(bundle.path / MANIFEST)
+    try:
+        networks: dict[Role, NetworkSpec] = {
+            role: strict_toml.parse(
+                NetworkSpec, entry["spec"], where=f"{where}: networks.{role}", name=entry["name"]
             )
-    with np.load(bundle.file("atlas.npz"), allow_pickle=False) as arrays:
-        stored = dict(arrays)
-    last = Atlas.from_arrays(stored)
-    atlases = Atlases(coarse=last)
-    if "srnet" in networks:
-        atlases = Atlases(coarse=Atlas.from_arrays(stored, COARSE_PREFIX), fine=last)
-    return Contents(
-        bundle=bundle,
-        model=str(manifest["model"]),
-        specs=networks,
-        recipe=strict_toml.parse(RecipeSpec, manifest["recipe"], where=where),
-        atlases=atlases,
-        chain=ChainSpec.of_fields(manifest["chain"]),
-    )
+            for role in ROLES
+            if (entry := manifest["networks"].get(role)) is not None
+        }
+        if not networks:
+            raise ValueError("it names no network")
+        return Contents(
+            bundle=bundle,
+            model=str(manifest["model"]),
+            specs=networks,
+            recipe=strict_toml.parse(RecipeSpec, manifest["recipe"], where=f"{where}: recipe"),
+            atlases=ModelAtlases.read(bundle.file("atlas.npz"), with_fine="srnet" in networks),
+            chain=ChainSpec.of_fields(manifest["chain"]),
+        )
+    except (I2uvError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{where} does not describe this bundle: {error!s}",
+            expected="the manifest as it was written",
+            remedy="export or copy the bundle again",
+        ) from error
 
 
 def runners(contents: Contents, names: Sequence[str]) -> list[HandRunner]:
@@ -115,30 +136,112 @@ def runners(contents: Contents, names: Sequence[str]) -> list[HandRunner]:
     ------
     UsageError
         The bundle does not hold it.
+    DamagedError
+        A dump was made with another bundle, or is incomplete.
     """
     return [_runner(contents, name) for name in dict.fromkeys(names)]
 
 
+def samples(contents: Contents, images: Path | None = None) -> Samples:
+    """The samples of a bundle, or the pictures of a folder.
+
+    Raises
+    ------
+    InputError
+        There is no picture in the folder.
+    UsageError
+        A folder was named, and the bundle holds an SRNet alone.
+    """
+    srnet_alone = "affinenet" not in contents.specs
+    size = PICTURE_SIZE if srnet_alone else contents.specs["affinenet"].input.shape[1]
+    if images is not None:
+        if srnet_alone:
+            raise UsageError(
+                f"{contents.bundle.path} holds an SRNet alone, which takes no pictures",
+                remedy="leave --images out: the bundle's own samples carry maps",
+            )
+        paths, skipped = list_pictures(images)
+        return Samples(tuple(path.name for path in paths), folder_samples(images, size), skipped)
+    folder = contents.bundle.path / "eval"
+    ids = tuple(path.stem for path in list_pictures(folder)[0])
+    stream = read_evaluation(folder, size)
+    if srnet_alone:
+        stream = map(contents.atlases.with_coarse_map, stream)
+    return Samples(ids, stream)
+
+
+def restricted(found: Samples, taking_part: Sequence[HandRunner]) -> Samples:
+    """Leave the samples that every dump among the runners knows; a dump answers for no others.
+
+    Raises
+    ------
+    InputError
+        A dump knows a sample that is not among them.
+    """
+    ids = list(found.ids)
+    for dump in taking_part:
+        if not isinstance(dump, DumpRunner):
+            continue
+        unknown = sorted(set(dump.ids) - set(found.ids))
+        if unknown:
+            raise InputError(
+                f"the dump {dump.name} holds samples that are not compared: "
+                f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}",
+                expected=f"ids of the pictures, which are {', '.join(found.ids[:3])}, ...",
+                remedy="compare it on the pictures it was made from",
+            )
+        ids = [name for name in ids if name in dump.ids]
+    kept = set(ids)
+    stream = (sample for sample in found.stream if sample.id in kept)
+    return Samples(tuple(ids), stream, found.skipped)
+
+
+def float_shares(contents: Contents) -> list[Measurement]:
+    """The share of each quantized network's multiply-adds that its TFLite file does in float."""
+    rows: list[Measurement] = []
+    for role in contents.specs if not contents.recipe.is_float else ():
+        macs = macs_by_dtype(contents.bundle.file(f"{role}.tflite"))
+        share = macs.get("FLOAT32", 0) / max(sum(macs.values()), 1)
+        rows.append(Measurement(BASELINE, "tflite", role, "float_macs_share", share))
+    return rows
+
+
+def float_chain(
+    modules: Mapping[Role, tuple[NetworkSpec, nn.Module]],
+    atlases: ModelAtlases,
+    chain: ChainSpec | None = None,
+) -> Chain:
+    """The float networks, chained."""
+    parts = {role: TorchRunner(module, spec) for role, (spec, module) in modules.items()}
+    return _chain(BASELINE, parts, atlases, chain)
+
+
+def tflite_chain(
+    folder: Path,
+    specs: Mapping[Role, NetworkSpec],
+    atlases: ModelAtlases,
+    chain: ChainSpec | None = None,
+) -> Chain:
+    """The converted networks in a bundle's folder, chained."""
+    parts = {role: TfliteRunner(folder / f"{role}.tflite", spec) for role, spec in specs.items()}
+    return _chain("tflite", parts, atlases, chain)
+
+
 def _runner(contents: Contents, name: str) -> HandRunner:
-    bundle = contents.bundle
-    if name == "float":
-        modules = {role: (spec, _float(contents, role)) for role, spec in contents.specs.items()}
-        return float_chain(modules, contents.atlases, contents.chain)
-    if name in contents.available and name == "tflite":
-        return tflite_chain(bundle.path, contents.specs, contents.atlases, contents.chain)
-    if name in contents.available and name == "fake-quant":
-        stored = json.loads(bundle.file("encodings.json").read_bytes())
-        parts: dict[Role, Runner] = {}
-        for role, spec in contents.specs.items():
-            encodings = Encodings.from_dict(stored[role])
-            quantized = load_quantized(_float(contents, role), contents.recipe, encodings)
-            parts[role] = torch_runner(name, spec, quantized.module)
-        return _chain(name, parts, contents.atlases, contents.chain)
+    specs, atlases, chain = contents.specs, contents.atlases, contents.chain
+    if name == BASELINE:
+        modules = {role: (spec, _float(contents, role)) for role, spec in specs.items()}
+        return float_chain(modules, atlases, chain)
+    if name in contents.available:
+        if name == "tflite":
+            return tflite_chain(contents.bundle.path, specs, atlases, chain)
+        parts = {role: _fake_quant(contents, role) for role in specs}
+        return _chain(name, parts, atlases, chain)
     if Path(name).is_dir():
-        return DumpRunner(name)
+        return _dump(contents.bundle, name)
     raise UsageError(
-        f"the bundle {bundle.path} cannot provide {name!r}",
-        expected=f"one of float, {', '.join(contents.available)}, or the folder of a device dump",
+        f"the bundle {contents.bundle.path} cannot provide {name!r}",
+        expected=f"one of {BASELINE}, {', '.join(contents.available)}, or a device's dump folder",
     )
 
 
@@ -148,101 +251,33 @@ def _float(contents: Contents, role: Role) -> nn.Module:
     return module
 
 
-def torch_runner(name: str, spec: NetworkSpec, module: nn.Module) -> TorchRunner:
-    """A torch module behind the runner interface."""
-    return TorchRunner(module, spec, name=name)
+def _fake_quant(contents: Contents, role: Role) -> TorchRunner:
+    stored = json.loads(contents.bundle.file("encodings.json").read_bytes())
+    encodings = Encodings.from_dict(stored[role])
+    quantized = load_quantized(_float(contents, role), contents.recipe, encodings)
+    return TorchRunner(quantized.module, contents.specs[role], name="fake-quant")
 
 
-def float_chain(
-    modules: Mapping[Role, tuple[NetworkSpec, nn.Module]],
-    atlases: Atlases,
-    chain: ChainSpec | None = None,
+def _dump(bundle: Bundle, folder: str) -> DumpRunner:
+    # Named as the user named it: golden/ says of itself that it is "tflite", which is taken.
+    dump = DumpRunner(folder, name=folder)
+    if dump.bundle and dump.bundle != bundle.sha256:
+        raise DamagedError(
+            f"the dump {folder} was made with another bundle: it names {dump.bundle}",
+            expected=f"{bundle.sha256}, the sha256 of {bundle.path / MANIFEST}",
+            remedy="put this bundle onto the device and dump again",
+        )
+    return dump
+
+
+def _chain(
+    name: str, parts: Mapping[Role, Runner], atlases: ModelAtlases, spec: ChainSpec | None
 ) -> Chain:
-    """The float networks, chained."""
-    parts: dict[Role, Runner] = {
-        role: torch_runner("float", spec, module) for role, (spec, module) in modules.items()
-    }
-    return _chain("float", parts, atlases, chain or ChainSpec())
-
-
-def tflite_chain(
-    folder: Path,
-    specs: Mapping[Role, NetworkSpec],
-    atlases: Atlases,
-    chain: ChainSpec | None = None,
-) -> Chain:
-    """The converted networks of a bundle's folder, chained."""
-    parts: dict[Role, Runner] = {
-        role: TfliteRunner(folder / f"{role}.tflite", spec) for role, spec in specs.items()
-    }
-    return _chain("tflite", parts, atlases, chain or ChainSpec())
-
-
-def _chain(name: str, parts: Mapping[Role, Runner], atlases: Atlases, spec: ChainSpec) -> Chain:
-    coarse, fine = atlases.coarse, atlases.fine
-    assert isinstance(coarse, Atlas)
-    assert fine is None or isinstance(fine, Atlas)
     return Chain(
-        parts.get("affinenet"), parts.get("srnet"), coarse=coarse, fine=fine, spec=spec, name=name
+        parts.get("affinenet"),
+        parts.get("srnet"),
+        coarse=atlases.coarse,
+        fine=atlases.fine,
+        spec=spec,
+        name=name,
     )
-
-
-def atlases_for(roles: Sequence[Role], sizes: Mapping[Role, int]) -> Atlases:
-    """The built-in hand's atlases for networks whose maps have those sides."""
-    model = HandModel.load()
-    coarse = Atlas.of_mesh(model.coarse, sizes["affinenet"])
-    fine = Atlas.of_mesh(model.fine, sizes["srnet"]) if "srnet" in roles else None
-    return Atlases(coarse=coarse, fine=fine)
-
-
-def atlas_arrays(atlases: Atlases) -> dict[str, NDArray[Any]]:
-    """The content of atlas.npz: unprefixed the last map's atlas, AffineNet's own prefixed."""
-    coarse, fine = atlases.coarse, atlases.fine
-    assert isinstance(coarse, Atlas)
-    if fine is None:
-        return coarse.arrays()
-    assert isinstance(fine, Atlas)
-    return {**fine.arrays(), **coarse.arrays(COARSE_PREFIX)}
-
-
-def normalised(maps: Float32, atlases: Atlases, chain: ChainSpec | None = None) -> Float32:
-    """What SRNet is fed with, made of AffineNet's maps (N, M, M, 3)."""
-    assert isinstance(atlases.coarse, Atlas)
-    spec = chain or ChainSpec()
-    return spec.normalise(maps, spec.bounds(atlases.coarse.read_vertices(maps)))
-
-
-def true_maps(folder: Path, atlases: Atlases) -> Iterator[Float32]:
-    """The true coarse maps (1, M, M, 3) of a rendered set, for an SRNet alone."""
-    assert isinstance(atlases.coarse, Atlas)
-    for _, sample in read_set(folder):
-        yield atlases.coarse.rasterise(sample.coarse, fill=True)[None]
-
-
-def with_true_map(sample: Sample, atlases: Atlases) -> Sample:
-    """A sample that carries its true coarse map, for an SRNet alone."""
-    assert isinstance(atlases.coarse, Atlas)
-    assert sample.truth is not None
-    truth = np.asarray(sample.truth.coarse, np.float32)
-    return replace(sample, affinenet_map=atlases.coarse.rasterise(truth, fill=True))
-
-
-def tflite_tensors(path: Path) -> dict[str, dict[str, Any]]:
-    """Name, shape, dtype, scale and zero point of a file's one input and one output."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path))
-    result = {}
-    details = {"input": interpreter.get_input_details(), "output": interpreter.get_output_details()}
-    for side, (detail,) in details.items():
-        scale, zero_point = detail["quantization"]
-        result[side] = {
-            "name": str(detail["name"]),
-            "shape": [int(extent) for extent in detail["shape"]],
-            "dtype": np.dtype(detail["dtype"]).name,
-            "scale": float(scale) or 1.0,
-            "zero_point": int(zero_point),
-        }
-    return result
-
-

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from i2uv_edge.errors import UsageError
+from i2uv_edge.scores import Report
 
 __all__ = [
     "CANDIDATES",
@@ -17,13 +18,18 @@ __all__ = [
     "EvaluateRequest",
     "ExportRequest",
     "ExportResult",
+    "Notify",
     "TrainRequest",
     "TrainResult",
     "ValidateRequest",
+    "ValidateResult",
 ]
 
 Reference = Literal["float", "fake-quant"]
 Dataset = Literal["rendered"]
+
+Notify = Callable[[str, int, int], None]
+"""Told what is being done, how many are done, and of how many (0: unknown)."""
 
 CANDIDATES = ("tflite", "fake-quant")
 DATASETS: tuple[Dataset, ...] = ("rendered",)
@@ -42,7 +48,7 @@ class ExportRequest:
     target
         The device, by name or path.
     recipe
-        The recipe, by name or path; None is the default.
+        The recipe, by name or path.
     calibration
         A folder of pictures; None is the bundled one.
     output
@@ -54,7 +60,7 @@ class ExportRequest:
     model: str = "edge"
     checkpoints: tuple[Path, ...] = ()
     target: str = "sd865"
-    recipe: str | None = None
+    recipe: str = "w8a8"
     calibration: Path | None = None
     output: Path | None = None
     force: bool = False
@@ -67,11 +73,23 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The bundle written, its `report.json`, and how many files of the calibration folder were
-    skipped because they are no pictures."""
+    """A bundle that was written.
+
+    Attributes
+    ----------
+    bundle
+        Where it lies.
+    report
+        Its `report.json`; `report.passed` says whether its gates passed.
+    sizes
+        Bytes of the networks by what runs them: "float", "tflite".
+    skipped
+        Files of the request's calibration folder that are no pictures.
+    """
 
     bundle: Path
-    report: Mapping[str, Any] = field(repr=False)
+    report: Report = field(repr=False)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     skipped: int = 0
 
 
@@ -88,7 +106,8 @@ class ValidateRequest:
     reference
         What to compare against; None is the float networks and the fake-quant ones.
     candidates
-        Names out of `CANDIDATES`, or folders of device dumps; none is the default set.
+        Names out of `CANDIDATES`, or folders of device dumps; none is all that the bundle holds.
+        With a dump among them, only its samples are compared.
     """
 
     bundle: Path
@@ -103,6 +122,15 @@ class ValidateRequest:
                     f"unknown candidate {candidate!r}",
                     expected=f"one of {', '.join(CANDIDATES)}, or the folder of a device dump",
                 )
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """What came of a comparison; `sizes` and `skipped` (of the folder `images`) as in an export."""
+
+    report: Report
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,7 +201,8 @@ class TrainResult:
 class CalibrateRequest:
     """A calibration set to be made from a folder of pictures.
 
-    `output` None is the folder's name with `-calibration` behind it.
+    `output` None is the folder's name with `-calibration` behind it; `force` replaces the
+    calibration set that lies there.
     """
 
     images: Path

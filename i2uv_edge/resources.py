@@ -25,7 +25,7 @@ def quantization_data() -> Path:
 
 
 def calibration_data() -> Path:
-    """Return the folder of the bundled calibration pictures and their `manifest.toml`."""
+    """Return the folder of the bundled sets: `pictures` to calibrate on, `evaluation` held out."""
     return _folder("i2uv_edge._calibration_data")
 
 

@@ -1,15 +1,17 @@
 """What runs a network, whatever runs it.
 
 A runner takes named arrays and returns named arrays: float32 in NHWC, real values, whatever the
-network holds inside. `Chain` runs a pair of networks as they run on the phone, on anything that is
-a runner. What a phone has written down answers in its place: `i2uv_edge.dumps`.
+network holds inside. `i2uv_edge.chain` runs a pair of them as they run on the phone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,14 +25,11 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "Chain",
-    "ChainSpec",
     "Contract",
     "Runner",
     "Stored",
     "TfliteRunner",
     "TorchRunner",
-    "VertexReader",
 ]
 
 Array = NDArray[Any]
@@ -69,16 +68,6 @@ class Runner(Contract, Protocol):
         dict
             The output's name -> (N, H, W, C) float32, real values.
         """
-
-
-class VertexReader(Protocol):
-    """What reads vertices from a map; an `Atlas` is one."""
-
-    def read_vertices(self, uv_map: Float32, /) -> Float32:
-        """(..., M, M, 3) -> (..., V, 3)."""
-
-
-# --- one network ----------------------------------------------------------------------------------
 
 
 class TorchRunner:
@@ -160,8 +149,9 @@ class TfliteRunner:
         interpreter = _interpreter()
         try:
             content = Path(path).read_bytes()
-            self._interpreter = interpreter(model_content=content, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _quiet():
+                self._interpreter = interpreter(model_content=content, num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (OSError, ValueError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
             raise InputError(
@@ -183,6 +173,13 @@ class TfliteRunner:
         found = np.concatenate(maps)
         return {self.output.name: _checked_output(self, found, len(samples))}
 
+    def tensors(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the file says of its input and of its output, as it stores them.
+
+        "name", "shape", "dtype", "scale" and "zero_point"; the last two are 1.0 and 0 for floats.
+        """
+        return self._takes.fields(), self._gives.fields()
+
     def _tensor(self, path: Path | str, side: str, details: list[dict[str, Any]]) -> _TfliteTensor:
         spec = self.input if side == "input" else self.output
         shapes = [tuple(map(int, detail["shape"])) for detail in details]
@@ -201,7 +198,14 @@ class TfliteRunner:
                 expected="one scale and zero point for the tensor",
             )
         scale, zero_point = (scales[0], zero_points[0]) if dtype.kind in "iu" else (1.0, 0)
-        return _TfliteTensor(details[0]["index"], dtype, float(scale), int(zero_point))
+        return _TfliteTensor(
+            details[0]["index"],
+            str(details[0]["name"]),
+            shapes[0],
+            dtype,
+            float(scale),
+            int(zero_point),
+        )
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,8 @@ class Stored:
 @dataclass(frozen=True)
 class _TfliteTensor:
     index: int
+    name: str
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     scale: float
     zero_point: int
@@ -236,6 +242,15 @@ class _TfliteTensor:
 
     def real(self, stored: Array) -> Float32:
         return Stored(stored, self.scale, self.zero_point).real()
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": self.dtype.name,
+            "scale": self.scale,
+            "zero_point": self.zero_point,
+        }
 
 
 def _interpreter() -> Any:
@@ -251,6 +266,28 @@ def _interpreter() -> Any:
         expected="one of ai-edge-litert, tflite-runtime, tensorflow",
         remedy="pip install ai-edge-litert",
     )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the interpreter says of itself ("INFO: Created ...") out of the user's terminal.
+
+    It writes to the file descriptor and has no switch; what goes wrong comes as an exception.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # nobody listens
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _checked_feed(runner: Runner, feeds: Mapping[str, Array]) -> Float32:
@@ -288,144 +325,3 @@ def _described(value: object) -> str:
 
 def _numbers(shape: Iterable[int]) -> str:
     return ", ".join(str(size) for size in shape)
-
-
-# --- two networks ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ChainSpec:
-    """How SRNet's input is made from AffineNet's output and its output is made a map again.
-
-    Each axis of the map is taken from [low, low + span] to [0, 1], where low and low + span are the
-    least and greatest coordinate of the vertices read from that map, and clipped to `clip`, which
-    leaves room for the surface between vertices. SRNet's output is taken back by the same two
-    numbers. A span below `minimum_span` (map units) is widened to it: a hand seen as flat stays
-    flat and is not blown up to noise.
-
-    Its fields go into the manifest under "chain": an app needs nothing else.
-    """
-
-    normalisation: str = "min-max of the read vertices, per axis"
-    clip: tuple[float, float] = (-0.25, 1.25)
-    minimum_span: float = 1e-3
-
-    def bounds(self, vertices: Float32) -> tuple[Float32, Float32]:
-        """(N, V, 3) vertices -> low and span, (N, 1, 1, 3) each."""
-        low = vertices.min(-2)[:, None, None, :]
-        span = vertices.max(-2)[:, None, None, :] - low
-        return low, np.maximum(span, np.float32(self.minimum_span))
-
-    def normalise(self, maps: Float32, bounds: tuple[Float32, Float32]) -> Float32:
-        """(N, M, M, 3) map units -> what SRNet takes."""
-        low, span = bounds
-        return np.asarray(np.clip((maps - low) / span, *self.clip), np.float32)
-
-    def restore(self, maps: Float32, bounds: tuple[Float32, Float32]) -> Float32:
-        """(N, M, M, 3) what SRNet gives -> map units."""
-        low, span = bounds
-        return np.asarray(maps * span + low, np.float32)
-
-    def fields(self) -> dict[str, Any]:
-        """Return what the manifest holds."""
-        return {**asdict(self), "clip": list(self.clip)}
-
-    @staticmethod
-    def of_fields(fields: Mapping[str, Any]) -> ChainSpec:
-        """Read what `fields` gave."""
-        try:
-            low, high = fields["clip"]
-            spec = ChainSpec(
-                str(fields["normalisation"]),
-                (float(low), float(high)),
-                float(fields["minimum_span"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"the chain of a bundle cannot be read: {dict(fields)}",
-                expected=f"the keys {', '.join(ChainSpec().fields())}",
-            ) from error
-        if spec.normalisation != ChainSpec().normalisation:
-            raise InputError(
-                f"the chain normalises by {spec.normalisation!r}",
-                expected=repr(ChainSpec().normalisation),
-                remedy="use the version of i2uv-edge that wrote the bundle",
-            )
-        return spec
-
-
-class Chain:
-    """AffineNet and, if there is one, SRNet behind it, run as they run on the phone.
-
-    Parameters
-    ----------
-    affinenet
-        Pictures -> coarse maps. Without it only `refine` works, for a model that is an SRNet alone.
-    srnet
-        Normalised coarse maps -> fine maps.
-    coarse, fine
-        Read the vertices of the two maps.
-    spec
-        What is between the two networks.
-    name
-        How tables call the pair.
-    """
-
-    live = True
-
-    def __init__(
-        self,
-        affinenet: Runner | None,
-        srnet: Runner | None = None,
-        *,
-        coarse: VertexReader,
-        fine: VertexReader | None = None,
-        spec: ChainSpec | None = None,
-        name: str = "",
-    ) -> None:
-        first = affinenet or srnet
-        if first is None or (srnet is not None and fine is None):
-            raise ValueError("a chain needs a network, and an srnet needs the reader `fine`")
-        self.name = name or first.name
-        self._affinenet = affinenet
-        self._srnet = srnet
-        self._coarse = coarse
-        self._fine = fine
-        self._spec = spec or ChainSpec()
-
-    def __call__(self, pictures: Array, ids: Sequence[str] = ()) -> dict[str, Float32]:
-        """Run the networks on pictures.
-
-        Parameters
-        ----------
-        pictures
-            (N, S, S, 3) float32 RGB, 0..1.
-        ids
-            Not used here; a `DumpRunner` finds its samples by them.
-
-        Returns
-        -------
-        dict
-            "affinenet" -> (N, M, M, 3) maps in map units; with an SRNet "srnet" -> the fine maps;
-            "vertices" -> (N, V, 3) of the last map.
-        """
-        if self._affinenet is None:
-            return {}
-        runner = self._affinenet
-        maps = runner({runner.input.name: pictures})[runner.output.name]
-        outputs = {"affinenet": maps}
-        refined = self.refine(maps)
-        if refined is None or self._fine is None:
-            return {**outputs, "vertices": self._coarse.read_vertices(maps)}
-        return {**outputs, "srnet": refined, "vertices": self._fine.read_vertices(refined)}
-
-    def refine(self, maps: Float32) -> Float32 | None:
-        """Run SRNet on coarse maps, (N, M, M, 3) in map units; None if there is no SRNet."""
-        if self._srnet is None:
-            return None
-        # What is not finite stays so; parity reports it, a warning here would name no sample.
-        with np.errstate(invalid="ignore", over="ignore"):
-            bounds = self._spec.bounds(self._coarse.read_vertices(maps))
-            feed = self._spec.normalise(maps, bounds)
-            made = self._srnet({self._srnet.input.name: feed})[self._srnet.output.name]
-            return self._spec.restore(made, bounds)

@@ -6,6 +6,7 @@ ends in `.toml` is taken too. Reading is strict, see `strict_toml`.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -291,13 +292,13 @@ def load_network(name: str | Path) -> NetworkSpec:
 
 
 def load_model(name: str | Path) -> ModelSpec:
-    """Read a model by name or path, or make one of the network of that name alone.
+    """Read a model by name or path, or make one of a single network, by its name or path.
 
     Its networks are read as well, to refuse a pair that cannot run chained.
     """
     networks = network_names()
-    if str(name) in networks:
-        model = _alone(load_network(name))
+    if str(name) in networks or _is_network_file(Path(name)):
+        model = _alone(load_network(name), str(name))
     else:
         folder = resources.export_data() / "models"
         model = _load(ModelSpec, "model", name, folder, also_known=networks)
@@ -347,12 +348,22 @@ def _load(
     return strict_toml.load(schema, path, name=path.stem)
 
 
-def _alone(network: NetworkSpec) -> ModelSpec:
+def _is_network_file(path: Path) -> bool:
+    """Whether a TOML is a network's and not a model's; what cannot be read is neither."""
+    if path.suffix != ".toml":
+        return False
+    try:
+        return "role" in tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def _alone(network: NetworkSpec, name: str) -> ModelSpec:
     return ModelSpec(
         name=network.name,
         description=f"the network {network.name} alone",
-        affinenet=network.name if network.role == "affinenet" else None,
-        srnet=network.name if network.role == "srnet" else None,
+        affinenet=name if network.role == "affinenet" else None,
+        srnet=name if network.role == "srnet" else None,
         checkpoints={network.role: f"{network.name}.safetensors"},
     )
 

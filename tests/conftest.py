@@ -2,8 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from model_toys import Ended, Toy
 
 # Read when the libraries are first imported, which is after this file.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """Give the model of `model_toys`, with fitted weights."""
+    from model_toys import make_toy
+
+    return make_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def toy_world(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the toy's few pictures in the place of the bundled ones, and what it can pass in time."""
+    _move_in(toy, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def exported(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
+    """Export the toy once; what the command came to, and the bundle, which nobody may change."""
+    bundle = tmp_path_factory.mktemp("exported") / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        _move_in(toy, patch)
+        ended = toy.export(bundle)
+    return ended, bundle
+
+
+def _move_in(toy: Toy, patch: pytest.MonkeyPatch) -> None:
+    from model_toys import patient
+
+    from i2uv_edge import parity, pipeline, resources, spec
+
+    few = parity.StillHand(samples=1, copies=8)
+    patch.setattr(pipeline, "measure", functools.partial(parity.measure, still=few))
+    patch.setattr(resources, "calibration_data", lambda: toy.data)
+    patch.setattr(pipeline, "load_gates", patient(spec.load_gates))

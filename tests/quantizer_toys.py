@@ -27,6 +27,7 @@ def recipe(
     ranges: str = "min-max",
     percentile: float = 99.9,
     granularity: str = "per-channel",
+    symmetric: bool = False,
     max_float_macs: float = 1.0,
     **ends: str,
 ) -> RecipeSpec:
@@ -35,7 +36,12 @@ def recipe(
         name="toy",
         description="for tests",
         weights=WeightSpec(bits=8, granularity=granularity),  # type: ignore[arg-type]
-        activations=ActivationSpec(bits=8, range=ranges, percentile=percentile),  # type: ignore[arg-type]
+        activations=ActivationSpec(
+            bits=8,
+            symmetric=symmetric,
+            range=ranges,  # type: ignore[arg-type]
+            percentile=percentile,
+        ),
         overrides=tuple(Override(match=glob, reason="a test") for glob in floats),
         max_float_macs=max_float_macs,
         **ends,  # type: ignore[arg-type]
@@ -163,7 +169,7 @@ def tiny_affinenet(seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for name, layer in network.named_modules():
             if name.endswith("head"):
-                layer.weight.mul_(8.0)  # type: ignore[operator, union-attr]
+                layer.weight.mul_(40.0)  # type: ignore[operator, union-attr]
     return network
 
 

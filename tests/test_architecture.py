@@ -17,18 +17,20 @@ PACKAGE = Path(i2uv_edge.__file__).parent
 # The rooms of the house, the lowest first; a room may use its own floor and those below.
 FLOORS = (
     {"errors"},
-    {"resources", "strict_toml"},
-    {"requests", "spec"},
-    {"hand"},
-    {"bundle", "data", "networks", "parity", "report", "scores", "tally"},
-    {"convert", "device", "dumps", "quantizer", "runners", "training"},
+    {"atomic", "resources", "strict_toml"},
+    {"spec"},
+    {"hand", "scores"},
+    {"atlases", "bundle", "data", "networks", "parity", "report", "requests", "table", "tally"},
+    {"chain", "convert", "device", "dumps", "quantizer", "runners", "training"},
+    {"comparison"},
+    {"assembly"},
     {"pipeline"},
     {"cli"},
     {"__init__", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
-HEAVY = ("cv2", "jax", "litert_torch", "numba", "numpy", "onnx", "onnxruntime", "scipy", "torch")
+HEAVY = ("cv2", "flatbuffers", "numba", "numpy", "onnx", "onnxruntime", "scipy", "torch")
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:

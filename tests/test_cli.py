@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import pty
 import statistics
 import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +19,16 @@ import pytest
 
 import i2uv_edge
 from i2uv_edge import cli, errors, requests
-
-Score = dict[str, Any]
+from i2uv_edge.scores import Report, Score
 
 
 def score(**changes: Any) -> Score:
-    base = {
-        "reference": "float",
-        "candidate": "tflite",
-        "stage": "chained",
-        "metric": "vertex_mean_mm",
-        "value": 0.25,
-        "limit": 1.0,
-        "passed": True,
-        "worst_sample": "017",
-    }
-    return {**base, **changes}
+    row = Score("float", "tflite", "chained", "vertex_mean_mm", 0.25, 1.0, True, "017")
+    return replace(row, **changes)
 
 
-def report(*scores: Score) -> dict[str, Any]:
-    passed = all(row["passed"] for row in scores)
-    return {"schema": 1, "passed": passed, "model": "toy", "samples": 8, "scores": list(scores)}
+def report(*scores: Score) -> Report:
+    return Report("toy", 8, scores)
 
 
 class FakePipeline(types.ModuleType):
@@ -46,12 +39,14 @@ class FakePipeline(types.ModuleType):
         self.requests: list[Any] = []
         self.answer: Any = None
 
-    def __getattr__(self, verb: str) -> Callable[[Any], Any]:
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
         if verb not in ("export", "validate", "evaluate", "train", "calibrate"):
             raise AttributeError(verb)
 
-        def answer(request: Any) -> Any:
+        def answer(request: Any, notify: Any = None) -> Any:
             self.requests.append(request)
+            if notify is not None:
+                notify("working", 1, 4)
             if isinstance(self.answer, BaseException):
                 raise self.answer
             return self.answer
@@ -98,7 +93,7 @@ def test_export_passes_every_option_on(pipeline: FakePipeline) -> None:
 
 
 def test_validate_passes_every_option_on(pipeline: FakePipeline, tmp_path: Path) -> None:
-    pipeline.answer = report(score())
+    pipeline.answer = requests.ValidateResult(report(score()))
     arguments = "validate b --images d --reference fake-quant --candidate tflite --candidate"
     assert cli.main([*arguments.split(), str(tmp_path)]) == 0
     assert pipeline.requests == [
@@ -106,72 +101,49 @@ def test_validate_passes_every_option_on(pipeline: FakePipeline, tmp_path: Path)
     ]
 
 
-def test_evaluate_takes_the_folder_of_a_data_set(pipeline: FakePipeline) -> None:
+def test_evaluate_takes_a_bundle_or_a_checkpoint(pipeline: FakePipeline) -> None:
     pipeline.answer = report(score(reference="truth"))
-    assert cli.main(["evaluate", "b", "--dataset", "freihand", "data"]) == 0
-    assert pipeline.requests == [requests.EvaluateRequest(Path("b"), "freihand", Path("data"))]
+    assert cli.main(["evaluate", "b", "--dataset", "rendered"]) == 0
+    assert pipeline.requests == [requests.EvaluateRequest(Path("b"), "rendered")]
 
 
-def test_train_prints_the_checkpoint(
+def test_train_passes_every_option_on_and_prints_the_checkpoint(
     pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipeline.answer = requests.TrainResult(Path("c.safetensors"), {"pa_mpvpe_mm": 9.5})
-    assert cli.main("train srnet-edge --config c.toml --steps 5 -o o --resume".split()) == 0
+    arguments = "train srnet-edge --config c.toml --steps 5 --batch 4 --learning-rate 0.01 --seed 7"
+    arguments += " --workers 0 --threads 2 --initial w.pth -o o --resume"
+    assert cli.main(arguments.split()) == 0
     assert pipeline.requests == [
-        requests.TrainRequest("srnet-edge", Path("c.toml"), 5, Path("o"), resume=True)
+        requests.TrainRequest(
+            "srnet-edge",
+            config=Path("c.toml"),
+            steps=5,
+            batch=4,
+            learning_rate=0.01,
+            seed=7,
+            workers=0,
+            threads=2,
+            initial=Path("w.pth"),
+            output=Path("o"),
+            resume=True,
+        )
     ]
     assert "c.safetensors" in capsys.readouterr().out
 
 
-def test_calibrate_counts_what_it_skipped(
+def test_calibrate_counts_what_it_took_and_what_it_skipped(
     pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipeline.answer = requests.CalibrateResult(Path("set"), 12, 3, "ab")
     assert cli.main(["calibrate", "pictures"]) == 0
     assert pipeline.requests == [requests.CalibrateRequest(Path("pictures"))]
-    assert "12 pictures in set, 3 files skipped" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        pytest.param(requests.TrainRequest("nets/mine.toml"), id="train"),
-        pytest.param(requests.CalibrateRequest(Path("a/mine")), id="calibrate"),
-        pytest.param(requests.ExportRequest(target="t/mine.toml"), id="export"),
-    ],
-)
-def test_the_default_output_is_named_after_the_input(request_: Any) -> None:
-    assert request_.destination.name.startswith("mine")
-    assert request_.destination.suffix == ""
+    captured = capsys.readouterr()
+    assert captured.out == "12 pictures in set\n"
+    assert captured.err == "skipped 3 files that are no pictures in pictures\n"
 
 
 # --- output ------------------------------------------------------------------------------------
-
-
-def test_the_table_shows_millimetres_limit_and_verdict(
-    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pipeline.answer = report(score(), score(metric="pa_mpvpe_mm", value=9.876, limit=None))
-    assert cli.main(["validate", "b"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == "tflite float chained vertex_mean_mm 0.250 1.000 pass".split()
-    assert lines[2].split() == "tflite float chained pa_mpvpe_mm 9.876 -".split()
-    assert lines[3] == "toy, 8 pictures: 1 gates, all passed"
-
-
-def test_the_table_keeps_to_the_last_stage_but_hides_no_failure(
-    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pipeline.answer = report(
-        score(),
-        score(stage="affinenet", metric="vertex_p95_mm"),
-        score(stage="srnet", value=2.0, passed=False),
-    )
-    assert cli.main(["validate", "b"]) == 3
-    out = capsys.readouterr().out
-    assert "vertex_p95_mm" not in out
-    assert "srnet" in out
-    assert "3 gates, 1 FAILED" in out
 
 
 def test_export_says_where_bundle_and_report_are(
@@ -188,8 +160,9 @@ def test_json_is_one_document_and_nothing_else(
 ) -> None:
     answers = {
         "export": requests.ExportResult(Path("b"), report(score())),
+        "validate": requests.ValidateResult(report(score())),
         "train": requests.TrainResult(Path("c"), {"loss": 1.0}),
-        "calibrate": requests.CalibrateResult(Path("set"), 12, 3, "ab"),
+        "calibrate": requests.CalibrateResult(Path("set"), 12, 0, "ab"),
     }
     pipeline.answer = answers.get(verb, report(score()))
     assert cli.main([verb, "x", "--json"]) == 0
@@ -225,20 +198,42 @@ def test_an_error_is_told_on_stderr_and_gives_its_exit_code(
     assert captured.err == "i2uv-edge: it broke\nto do: mend it\n"
 
 
-@pytest.mark.parametrize("value", [2.0, None])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(2.0, "is 2, and may be at most 1; a limit of 2 would pass"), (math.nan, "is no number")],
+)
 def test_a_failed_gate_exits_3_and_names_value_limit_and_worst_sample(
-    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str], value: float | None
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str], value: float, shown: str
 ) -> None:
-    pipeline.answer = requests.ExportResult(
-        Path("out"), report(score(), score(value=value, passed=False))
-    )
+    failing = score(value=value, passed=False)
+    pipeline.answer = requests.ExportResult(Path("out"), report(score(), failing))
     assert cli.main(["export", "--json"]) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out)["passed"] is False
-    shown = "-" if value is None else "2.000"
-    assert f"vertex_mean_mm of tflite against float at chained is {shown}" in captured.err
-    assert "its limit 1.000; the worst sample is 017" in captured.err
+    assert "1 of 2 numbers failed" in captured.err
+    assert f"chained: tflite against float, vertex_mean_mm {shown}" in captured.err
+    assert "worst sample 017" in captured.err
     assert "the bundle out stays" in captured.err
+
+
+def test_many_failures_are_counted_and_the_first_are_shown(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = [score(value=2.0, passed=False)] * 40
+    pipeline.answer = requests.ValidateResult(report(*failing))
+    assert cli.main(["validate", "b"]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) < 20
+    assert lines[0] == "i2uv-edge: 40 of 40 numbers failed"
+    assert lines[-1].strip() == "and 28 more"
+
+
+def test_a_comparison_of_nothing_does_not_pass(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.answer = requests.ValidateResult(Report("toy", 0, ()))
+    assert cli.main(["validate", "b"]) == 3
+    assert "nothing was compared" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -250,7 +245,6 @@ def test_a_failed_gate_exits_3_and_names_value_limit_and_worst_sample(
         ["validate", "b", "--reference", "truth"],
         ["validate", "b", "--candidate", "no-such-runner"],
         ["evaluate", "b", "--dataset", "mnist"],
-        ["evaluate", "b", "--dataset", "freihand"],
         ["train", "edge", "--steps", "0"],
         [],
     ],
@@ -277,6 +271,75 @@ def test_an_interrupt_exits_130(pipeline: FakePipeline) -> None:
     assert cli.main(["validate", "b"]) == 130
 
 
+# --- progress ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[Callable[[], str]]:
+    """Make stderr a terminal for the block; give what was written to it."""
+    ours, theirs = pty.openpty()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open(theirs, "w", encoding="utf-8") as stream,  # noqa: PTH123
+    ):
+        patch.setattr(sys, "stderr", stream)
+
+        def written() -> str:
+            stream.write("<end>")  # the kernel hands things on when it likes
+            stream.flush()
+            shown = ""
+            while not shown.endswith("<end>"):
+                shown += os.read(ours, 10_000).decode()
+            return shown.removesuffix("<end>")
+
+        yield written
+    os.close(ours)
+
+
+def test_progress_is_one_line_that_is_wiped_before_anything_else_is_said(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.answer = requests.ValidateResult(report(score()), skipped=2)
+    with terminal() as written:
+        assert cli.main(["validate", "b", "--images", "d", "--json"]) == 0
+        shown = written()
+    assert json.loads(capsys.readouterr().out)
+    parts = shown.split("\r\x1b[K")
+    assert parts[:2] == ["", "starting"]
+    assert parts[-1] == "skipped 2 files that are no pictures in d\r\n"
+    assert shown.count("\n") == 1
+
+
+def test_progress_is_wiped_before_an_error_is_told(pipeline: FakePipeline) -> None:
+    pipeline.answer = errors.InputError("it broke")
+    with terminal() as written:
+        assert cli.main(["validate", "b"]) == 2
+        assert written().endswith("\r\x1b[Ki2uv-edge: it broke\r\n")
+
+
+def test_progress_shows_how_much_is_done() -> None:
+    with terminal() as written, cli._Progress() as progress:
+        progress("comparing", 50, 100)  # too soon after the first line to be worth showing
+        progress("comparing", 100, 100)
+        shown = written()
+    assert f"[{'#' * 24}] comparing 100/100" in shown
+    assert "50/100" not in shown
+
+
+def test_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((20, 5)))
+    with terminal() as written, cli._Progress() as progress:
+        progress("x" * 100, 0, 0)
+        parts = written().split("\r\x1b[K")
+    assert [len(part) for part in parts] == [0, 8, 19]
+
+
+def test_nothing_is_shown_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with cli._Progress() as progress:
+        progress("comparing", 200, 200)
+    assert capsys.readouterr().err == ""
+
+
 # --- as a process ------------------------------------------------------------------------------
 
 
@@ -288,7 +351,7 @@ def start(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_exit_code_reaches_the_shell() -> None:
     ended = start("validate", "b", "--candidate", "no-such-runner")
     assert ended.returncode == 2
-    assert "tflite, onnx, qnn" in ended.stderr
+    assert "tflite, fake-quant" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

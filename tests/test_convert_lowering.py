@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,19 +109,23 @@ def converted(network: QuantizedNetwork, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(set(LAYERS) - {"sigmoid", "guided"}))
-@pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
-def test_integer_layers_equal_fake_quant(name: str, granularity: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"granularity": "per-tensor"}, {"symmetric": True}],
+    ids=["per-channel", "per-tensor", "symmetric"],
+)
+def test_integer_layers_equal_fake_quant(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     network, size = LAYERS[name], SIZES.get(name, 12)
-    made = quantize(
-        network, recipe(granularity=granularity), [pictures(4, size)], network_role="affinenet"
-    )
+    made = quantize(network, recipe(**options), [pictures(4, size)], network_role="affinenet")
     sample = pictures(3, size, seed=4)
     found = run_tflite(converted(made, tmp_path / "layer.tflite"), sample)
     expected = apply(made.module, sample)
     step = max(entry.scale for entry in made.encodings.activations.values())
     steps = np.abs(found - expected) / step
     assert steps.max() <= 1.01
-    assert (steps > 0.01).mean() <= 0.002
+    assert (steps > 0.01).mean() <= 2e-4
     assert expected.std() > step
 
 
@@ -156,18 +161,21 @@ def test_whole_networks_equal_fake_quant(
     made = quantize(network, recipe(*floats, ranges=ranges), [pictures(6, size)], network_role=role)
     found = run_tflite(converted(made, tmp_path / "network.tflite"), batch)
     expected = apply(made.module, batch)
-    assert np.abs(found - expected).mean() <= 5e-4  # 0.1 mm for a hand of 200 mm
+    assert np.abs(found - expected).mean() <= 2e-5  # 0.004 mm for a hand of 200 mm
     assert expected.std() > 0.01
 
 
-def test_float32_arithmetic_alone_would_round_otherwise() -> None:
-    """The fault worked round: the exported float32 form and the integers part ways."""
-    network = tiny_affinenet()
-    made = quantize(network, recipe(*HEADS), [pictures(4, 64)], network_role="affinenet")
-    batch = pictures(6, 64, seed=8)
-    plain = np.concatenate([apply(made.graph, batch[i : i + 1]) for i in range(len(batch))])
-    exact = apply(made.module, batch)
-    assert 0 < np.abs(plain - exact).mean() < 0.02
+def test_float32_arithmetic_alone_would_round_otherwise(tmp_path: Path) -> None:
+    """The fault worked round: halves are common between pixels, and the kernel rounds them up."""
+    made = quantize(
+        LAYERS["resize-half-pixel"], recipe(), [pictures(4, 12)], network_role="affinenet"
+    )
+    sample = pictures(3, 12, seed=4)
+    step = made.encodings.activations["1"].scale
+    file = run_tflite(converted(made, tmp_path / "layer.tflite"), sample)
+    plain = np.concatenate([apply(made.graph, sample[i : i + 1]) for i in range(len(sample))])
+    assert (np.abs(plain - file) > step / 2).mean() > 0.01
+    assert (np.abs(apply(made.module, sample) - file) > step / 2).mean() == 0.0
 
 
 @pytest.mark.parametrize("network", [tiny_affinenet(), tiny_srnet()], ids=["affinenet", "srnet"])
@@ -208,6 +216,18 @@ def test_constants_start_on_16_bytes(tmp_path: Path) -> None:
             starts.append(values.__array_interface__["data"][0] - base)
     assert len(starts) > 10
     assert {start % 16 for start in starts} == {0}
+
+
+def test_a_dead_layer_gives_a_file_that_runs(tmp_path: Path) -> None:
+    """The fault worked round: XNNPACK refuses to load scales that rise 256-fold in a layer."""
+    network = one(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1))
+    with torch.no_grad():
+        network[2].bias.fill_(-100.0)  # type: ignore[index, union-attr, operator]
+    made = quantize(network, recipe(), [pictures(2, 12)], network_role="srnet")
+    sample = pictures(1, 12, seed=4)
+    found = run_tflite(converted(made, tmp_path / "dead.tflite"), sample)
+    np.testing.assert_allclose(found, apply(made.module, sample), atol=1e-6)
+    np.testing.assert_allclose(found, apply(network, sample), atol=0.01)
 
 
 class Transposed(nn.Module):

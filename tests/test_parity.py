@@ -536,6 +536,7 @@ CONTROLS = [
     Control("w8a8-qat", "float", "vertex_mean_mm", 0.5, FakeHand("tflite", shifted(0.55))),
     Control("w8a8-qat", "float", "vertex_p95_mm", 1.0, FakeHand("tflite", shifted(1.1, 0.06))),
     Control("w8a8-qat", "float", "vertex_p99_mm", 1.5, FakeHand("tflite", shifted(1.6, 0.02))),
+    Control("float", "float", "vertex_mean_mm", 0.1, FakeHand("tflite", shifted(0.12))),
     Control("w8a8", "fake-quant", "vertex_mean_mm", 0.1, FakeHand("tflite", shifted(0.45))),
     Control("w8a8", "truth", "pa_mpvpe_mm", 0.01, FakeHand("tflite", error=1.02)),
     Control("w8a8", "truth", "f5", 0.007, FakeHand("tflite", error=1.1)),

@@ -39,7 +39,7 @@ def test_the_network_computes_the_same(network: nn.Module, size: int, strength: 
 def peaks(graph: fx.GraphModule, layer: str, size: int) -> Tensor:
     """Largest value of each channel of a layer's output."""
     seen: list[Tensor] = []
-    hook = graph.get_submodule(layer).register_forward_hook(
+    hook = graph.get_submodule(f"network.{layer}").register_forward_hook(
         lambda _m, _i, output: seen.append(output.abs().amax((0, 2, 3)))
     )
     for sample in samples(size):
@@ -74,6 +74,15 @@ def test_codes_and_what_constants_are_added_to_are_scaled() -> None:
         "narrow": 5,
         "mix.0": 8,
     }
+
+
+def test_channels_with_too_few_values_are_left_alone() -> None:
+    graph = prepare(guided(), (1, 3, 16, 16))
+    # The code has 8 x 8 values a channel and sample, the features 16 x 16.
+    assert "code" in find_scales(graph, samples(16, 4), strength=0.5)
+    few = find_scales(graph, samples(16, 3), strength=0.5)
+    assert "code" not in few
+    assert "feature.0" in few
 
 
 def test_scales_of_another_width_are_refused() -> None:

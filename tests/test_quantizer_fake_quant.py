@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from i2uv_edge.quantizer.fake_quant import ActivationQuantizer, QuantConv2d, affine_parameters
+from i2uv_edge.networks.layers import Upsample
+from i2uv_edge.quantizer.fake_quant import (
+    ActivationQuantizer,
+    QuantAdd,
+    QuantConv2d,
+    QuantUpsample,
+    affine_parameters,
+)
 
 
 def quantizer(scale: float = 0.1, zero: int = 3, **options: object) -> ActivationQuantizer:
@@ -21,7 +29,7 @@ def quantizer(scale: float = 0.1, zero: int = 3, **options: object) -> Activatio
 def quantized_conv(*, per_channel: bool = True) -> QuantConv2d:
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 6, 3, padding=1)
-    made = QuantConv2d(conv, quantizer(0.02, -5), per_channel=per_channel)
+    made = QuantConv2d(conv, quantizer(0.02, -5), quantizer(0.05, 0), per_channel=per_channel)
     peak = made.weight.detach().abs().amax((1, 2, 3))
     made.set_scale((peak if per_channel else peak.max().expand(6)) / 127)
     return made.eval()
@@ -62,6 +70,40 @@ def test_a_convolution_is_integer_arithmetic() -> None:
     sums = nn.functional.conv2d((integers - zero).double(), weight, bias, padding=1)
     expected = sums * torch.from_numpy(conv.bias_step())[:, None, None]
     torch.testing.assert_close(conv(x).double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(conv(x.double()), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_value_halfway_in_float32_is_a_tie_in_float64_too() -> None:
+    made = quantizer(float(np.float32(0.3)), 0)
+    step = made.encoding[0]
+    ties = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, 63.5]).double() * step
+    assert (made(ties) / step).round().tolist() == [0.0, 2.0, 2.0, 0.0, -2.0, 64.0]
+
+
+def test_integers_are_resized_with_halves_rounded_up() -> None:
+    step = 0.25
+    layer = QuantUpsample(Upsample(corners=False), quantizer(step, 0)).eval()
+    x = torch.tensor([0.0, 2.0, -3.0]).double()[None, None, None] * step
+    # Weights 1/4 and 3/4; at the ends the border is repeated. Rows are all alike.
+    exact = [0.0, 0.5, 1.5, 0.75, -1.75, -3.0]
+    assert (layer(x)[0, 0, 0] / step).tolist() == [math.floor(value + 0.5) for value in exact]
+    plain = layer(x.float())[0, 0, 0] / step
+    assert plain.tolist() == pytest.approx(exact)
+
+
+def test_integers_are_added_as_their_real_values_are() -> None:
+    quantizers = quantizer(0.11, 3), quantizer(0.007, -9), quantizer(0.13, 1)
+    layer = QuantAdd(*quantizers).eval()
+    torch.manual_seed(0)
+    x, y = (
+        (torch.randint(-128, 128, (1, 2, 8, 8)) - item.encoding[1]).double() * item.encoding[0]
+        for item in quantizers[:2]
+    )
+    made = layer(x, y)
+    steps = made / quantizers[2].encoding[0]
+    torch.testing.assert_close(steps, steps.round(), atol=1e-9, rtol=0)
+    assert float((made - (x + y)).abs().max()) <= 0.5001 * quantizers[2].encoding[0]
+    torch.testing.assert_close(layer(x.float(), y.float()), (x + y).float())
 
 
 def test_per_tensor_weights_share_one_scale() -> None:

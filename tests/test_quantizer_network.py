@@ -56,6 +56,7 @@ def test_every_integer_tensor_lies_on_its_grid() -> None:
 def test_all_convolutions_but_the_overridden_have_integer_weights() -> None:
     graph = quantized(toy(), recipe("head")).graph
     kinds = {name: type(layer) for name, layer in graph.named_modules() if hasattr(layer, "stride")}
+    kinds = {name.removeprefix("network."): kind for name, kind in kinds.items()}
     assert kinds.pop("head") is nn.Conv2d
     assert kinds.pop("pool") is nn.MaxPool2d
     assert set(kinds.values()) == {QuantConv2d}
@@ -93,8 +94,8 @@ def test_encodings_say_how_each_range_was_found() -> None:
     entry = encodings.activations["block.relu"]
     assert (entry.method, entry.percentile, entry.bits) == ("percentile", 99.0, 8)
     assert entry.minimum == 0.0 < 255 * entry.scale < entry.maximum
-    assert encodings.activations["picture"].method == "fixed"
-    assert encodings.activations["picture"].scale == float(np.float32(1 / 255))
+    assert encodings.activations["input"].method == "fixed"
+    assert encodings.activations["input"].scale == float(np.float32(1 / 255))
     weight = encodings.weights["mix.0.weight"]
     assert (len(weight.scale), weight.axis, weight.method) == (8, 0, "max")
 
@@ -108,18 +109,89 @@ def test_per_tensor_weights_have_one_scale() -> None:
     assert again.encodings == encodings
 
 
-def test_mse_weight_ranges_are_never_wider() -> None:
-    batches = [pictures(2, 32)]
-    options = QuantOptions(weight_range="mse")
-    fine = quantize(toy(), recipe(), batches, network_role="affinenet", options=options)
-    plain = quantize(toy(), recipe(), batches, network_role="affinenet")
-    pairs = [
-        (a, b)
-        for name, entry in fine.encodings.weights.items()
-        for a, b in zip(entry.scale, plain.encodings.weights[name].scale, strict=True)
-    ]
-    assert all(a <= b for a, b in pairs)
-    assert any(a < b for a, b in pairs)
+def test_a_bias_without_weights_keeps_its_value() -> None:
+    network = toy()
+    with torch.no_grad():
+        convolution, norm = network.mix[0], network.mix[1]  # type: ignore[index, union-attr]
+        convolution.weight[2].fill_(1e-12)  # type: ignore[union-attr, index, operator]
+        norm.bias[2], norm.running_mean[2] = 0.5, 0.0  # type: ignore[union-attr, index, operator]
+    batch = pictures(2, 32)
+    result = quantized(network, recipe())
+    difference = np.abs(apply(result.module, batch) - apply(network, batch))
+    assert difference.mean() < 0.02
+
+
+def test_bias_correction_brings_means_back() -> None:
+    network = tiny_affinenet()
+    batch = pictures(16, 64)
+    shifts = {}
+    for correct in (False, True):
+        result = quantize(
+            network,
+            recipe(*FLOATS),
+            [batch],
+            network_role="affinenet",
+            options=QuantOptions(correct_bias=correct),
+        )
+        difference = apply(result.module, batch) - apply(network, batch)
+        shifts[correct] = float(np.abs(difference.mean((0, 1, 2))).max())
+        assert bool(result.encodings.bias_correction) is correct
+    assert shifts[True] < 0.3 * shifts[False]
+
+
+def test_corrections_are_of_every_convolution_the_float_ones_too() -> None:
+    corrections = quantized(toy(), recipe("head")).encodings.bias_correction
+    assert {name: len(values) for name, values in corrections.items()} == {
+        "stem.0": 8,
+        "block.conv1.0": 8,
+        "block.conv2.0": 8,
+        "deep.0": 8,
+        "mix.0": 8,
+        "head": 3,
+    }
+
+
+def test_texels_that_nobody_reads_widen_no_range() -> None:
+    network = relief()
+    batch = pictures(4, 16)
+    inside = np.zeros((32, 32), np.bool_)
+    inside[16:28, 8:24] = True
+    batch[:, :4] *= 40.0  # outside: far from the rows that are read
+    scales, errors = {}, {}
+    for mask in (None, inside):
+        result = quantize(network, recipe(), [batch], network_role="srnet", output_mask=mask)
+        difference = np.abs(apply(result.module, batch) - apply(network, batch))[:, inside]
+        name = "all" if mask is None else "inside"
+        scales[name] = result.encodings.activations["last"].scale
+        errors[name] = difference.mean()
+    assert scales["inside"] < 0.2 * scales["all"]
+    assert errors["inside"] < errors["all"]
+
+
+@pytest.mark.parametrize(
+    "mask", [np.ones((16, 16), np.bool_), np.ones((32, 32)), np.zeros((32, 32), np.bool_)]
+)
+def test_a_mask_that_is_none_of_the_output_is_refused(mask: NDArray[np.bool_]) -> None:
+    with pytest.raises(UsageError, match="output_mask is"):
+        quantize(relief(), recipe(), [pictures(1, 16)], network_role="srnet", output_mask=mask)
+
+
+def test_training_reaches_weights_and_scales() -> None:
+    graph = quantized(toy(), recipe("head")).graph
+    before = graph(torch.zeros(1, 3, 32, 32))
+    graph.train()
+    quantizers = [item for item in graph.modules() if isinstance(item, ActivationQuantizer)]
+    for item in quantizers[1:]:
+        item.scale.requires_grad_(True)
+    graph(torch.rand(1, 3, 32, 32)).square().mean().backward()
+    convolutions = [item for item in graph.modules() if isinstance(item, QuantConv2d)]
+    for tensor in [c.weight for c in convolutions] + [q.scale for q in quantizers[1:]]:
+        assert tensor.grad is not None
+        assert float(tensor.grad.abs().max()) > 0
+        with torch.no_grad():
+            tensor.sub_(0.1 * tensor * tensor.grad.sign())
+    graph.eval()
+    assert not torch.equal(graph(torch.zeros(1, 3, 32, 32)), before)
 
 
 def test_any_batch_size_runs() -> None:
@@ -157,6 +229,7 @@ def test_calibration_is_read_once_and_one_batch_at_a_time() -> None:
         ([np.zeros((32, 32, 3), np.float32)], r"has shape \[32, 32, 3\]"),
         ([pictures(1, 32), pictures(1, 16)], r"batch 1 has shape \[1, 16, 16, 3\]"),
         ([np.full((1, 32, 32, 3), np.nan, np.float32)], "sample 0 holds NaN"),
+        ([255.0 * pictures(2, 32)], r"values of 0 to 2\d\d"),
     ],
 )
 def test_bad_calibration_is_refused(batches: list[NDArray[np.float32]], message: str) -> None:

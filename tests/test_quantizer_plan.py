@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from quantizer_toys import guided, recipe, relief, tiny_srnet, toy
-from torch import nn
+from torch import Tensor, nn
 
 from i2uv_edge.errors import ConversionError, UsageError
 from i2uv_edge.quantizer.graph import layer_of, prepare
@@ -95,10 +95,33 @@ def test_a_residual_is_integer_and_its_sum_with_the_base_is_float(network: nn.Mo
     assert plan.float_macs_share == 0.0
 
 
+class Shifted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.conv(x) + 1.0
+        return result
+
+
+def test_a_sum_with_a_number_is_float() -> None:
+    plan = plan_of(Shifted(), recipe(), size=8)
+    assert "add" not in integer_layers(plan)
+    assert groups(plan)["conv.1"] == "conv.1"
+
+
+def test_a_fused_relu_is_what_its_convolution_is() -> None:
+    plan = plan_of(Shifted(), recipe("conv.1"), size=8)
+    assert {"conv.0", "conv.1"} <= integer_layers(plan)
+    plan = plan_of(Shifted(), recipe("conv.0"), size=8)
+    assert not {"conv.0", "conv.1"} & integer_layers(plan)
+
+
 def test_an_int8_input_is_rounded_for_all_its_readers() -> None:
     plan = plan_of(relief(), recipe("base", "add", input="int8"), size=16)
-    assert "uv" in integer_layers(plan)
-    (point,) = (point for point in plan.points if point.name == "uv")
+    assert "input" in integer_layers(plan)
+    (point,) = (point for point in plan.points if point.name == "input")
     assert len(point.readers) == 2
 
 

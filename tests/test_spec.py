@@ -108,6 +108,14 @@ def test_a_network_alone_is_a_model() -> None:
     assert model.checkpoints == {"srnet": "srnet-edge.safetensors"}
 
 
+def test_a_network_file_is_a_model_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    bundled = spec.resources.export_data() / "networks" / "srnet-edge.toml"
+    path.write_text(bundled.read_text())
+    model = spec.load_model(path)
+    assert (model.name, model.networks) == ("mine", {"srnet": str(path)})
+
+
 @pytest.mark.parametrize(
     ("recipe", "metric", "reference", "candidate", "limit"),
     [

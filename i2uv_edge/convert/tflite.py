@@ -12,7 +12,7 @@ from i2uv_edge.convert.flatbuffer import read_model
 from i2uv_edge.convert.histogram import check_histogram
 from i2uv_edge.convert.lowering import QUANTIZED, lower
 from i2uv_edge.errors import ConversionError
-from i2uv_edge.quantizer.encodings import ActivationEncoding, Encodings
+from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.graph import prepare
 from i2uv_edge.quantizer.network import QuantizedNetwork
 from i2uv_edge.spec import ActivationSpec, NetworkSpec, RecipeSpec, WeightSpec
@@ -77,28 +77,30 @@ def check_ranges(path: Path, encodings: Encodings) -> None:
     ConversionError
         Names the first tensors that are missing, differ, or are integer without an encoding.
     """
-    found, ends = _integer_tensors(path.read_bytes())
+    graph = read_model(path.read_bytes()).subgraphs[0]
+    found = _integer_tensors(graph)
     faults: list[str] = []
     known: set[str] = set()
-    allowed = [_single(entry) for entry in encodings.activations.values()]
     for name, entry in encodings.activations.items():
-        tensor = next((key for key in (name, name + QUANTIZED) if key in found), None)
-        if tensor is None:  # an integer input or output bears the name its spec gives it
-            tensor = next((key for key in ends if found[key] == _single(entry)), None)
-        if tensor is None:
+        wanted: _Range = (entry.scale,), (entry.zero_point,)
+        names = [key for key in (name, name + QUANTIZED) if key in found]
+        # An integer input or output bears the name its spec gives it.
+        names += [key for key in _ends(graph) if found.get(key) == wanted]
+        if not names:
             faults.append(f"activation {name!r} is not an integer tensor of the file")
             continue
-        known.add(tensor)
-        faults += _compare(name, found[tensor], _single(entry))
+        known.add(names[0])
+        faults += _compare(name, found[names[0]], wanted)
     for name, weight in encodings.weights.items():
         if name not in found:
             faults.append(f"weight {name!r} is not an integer tensor of the file")
             continue
         known.add(name)
         faults += _compare(name, found[name], (weight.scale, (0,) * len(weight.scale)))
-    for name, (scale, zero) in found.items():
+    origins = _same_grid(graph)
+    for name in sorted(set(found) - known):
         # What keeps its input's grid (reshape, pool, concatenation) has no entry of its own.
-        if name not in known and (scale, zero) not in allowed:
+        if any(found.get(origin) != found[name] for origin in origins.get(name, [""])):
             faults.append(f"tensor {name!r} has a range that no encoding holds")
     if faults:
         more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
@@ -106,10 +108,6 @@ def check_ranges(path: Path, encodings: Encodings) -> None:
             f"{path.name} differs from its encodings:\n  " + "\n  ".join(faults[:5]) + more,
             expected="exactly the ranges that calibration found",
         )
-
-
-def _single(entry: ActivationEncoding) -> _Range:
-    return (entry.scale,), (entry.zero_point,)
 
 
 def _compare(name: str, found: _Range, wanted: _Range) -> list[str]:
@@ -127,27 +125,47 @@ def _compare(name: str, found: _Range, wanted: _Range) -> list[str]:
     ]
 
 
-def _integer_tensors(data: bytes) -> tuple[dict[str, _Range], list[str]]:
-    """Scales and zero points of every int8 tensor by name; the names of int8 inputs and outputs."""
+def _integer_tensors(graph: Any) -> dict[str, _Range]:
+    """Scales and zero points of every int8 tensor by name."""
     from ai_edge_litert import schema_py_generated as schema
 
     result: dict[str, _Range] = {}
-    ends: list[str] = []
-    graph = read_model(data).subgraphs[0]
-    for index, tensor in enumerate(graph.tensors):
+    for tensor in graph.tensors:
         if tensor.type != schema.TensorType.INT8:
             continue
-        name = tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
-        parameters: Any = tensor.quantization
+        parameters = tensor.quantization
         if parameters is None or parameters.scale is None:
-            raise ConversionError(f"tensor {name!r} is int8 and has no scale")
-        result[name] = (
+            raise ConversionError(f"tensor {_name(tensor)!r} is int8 and has no scale")
+        result[_name(tensor)] = (
             tuple(float(value) for value in np.atleast_1d(parameters.scale)),
             tuple(int(value) for value in np.atleast_1d(parameters.zeroPoint)),
         )
-        if index in graph.inputs or index in graph.outputs:
-            ends.append(name)
-    return result, ends
+    return result
+
+
+def _ends(graph: Any) -> list[str]:
+    """Names of the inputs and outputs."""
+    return [_name(graph.tensors[index]) for index in (*graph.inputs, *graph.outputs)]
+
+
+def _same_grid(graph: Any) -> dict[str, list[str]]:
+    """The integer tensors whose grid another has to have, by the other's name."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    integer = schema.TensorType.INT8
+    result: dict[str, list[str]] = {}
+    for operator in graph.operators:
+        inputs = [graph.tensors[index] for index in operator.inputs]
+        output = graph.tensors[operator.outputs[0]]
+        names = [_name(tensor) for tensor in inputs if tensor.type == integer]
+        result[_name(output)] = names or [""]
+        for name in names[1:]:  # what a padding is filled with
+            result.setdefault(name, names[:1])
+    return result
+
+
+def _name(tensor: Any) -> str:
+    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
 
 
 def _check_shapes(data: bytes, spec: NetworkSpec) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from i2uv_edge.atomic import write_folder
 from i2uv_edge.data.pictures import crop, list_pictures, read_picture
 from i2uv_edge.data.rendered_set import set_sha256
 from i2uv_edge.hand.model import FloatArray
@@ -53,20 +54,44 @@ class CalibrationSet:
             yield crop(read_picture(path), size)[0][None]
 
 
-def write_calibration(images: Path, output: Path, size: int) -> CalibrationSet:
+def write_calibration(
+    images: Path, output: Path, size: int, *, force: bool = False
+) -> CalibrationSet:
     """Make a calibration set of a folder of pictures: square crops of one size, as PNG.
 
-    Every picture is read before the first is written, so that a damaged one leaves nothing behind.
+    It takes its place when it is complete: a damaged picture or a kill leaves nothing behind, and
+    what was there before stays.
+
+    Parameters
+    ----------
+    images
+        The pictures; subfolders are not searched.
+    output
+        The folder to make.
+    size
+        Side of the crops, pixels.
+    force
+        Replace a set that lies at ``output`` already: a folder of nothing but PNG files, and not
+        ``images`` itself.
+
+    Raises
+    ------
+    InputError
+        No picture, or one that cannot be read; the message names it.
+    UsageError
+        ``output`` exists and is not to be replaced, or cannot be written.
     """
     found, skipped = list_pictures(images)
-    for path in found:
-        read_picture(path)
-    output.mkdir(parents=True)
-    for path in found:
-        square = np.rint(crop(read_picture(path), size)[0] * 255).astype(np.uint8)
-        bgr = np.ascontiguousarray(square[:, :, ::-1])
-        target = output / f"{path.name}.png"  # the whole name: a.jpg and a.png are two pictures
-        _, content = cv2.imencode(".png", bgr)
-        target.write_bytes(content.tobytes())
+
+    def replaceable(folder: Path) -> bool:
+        is_set = all(item.is_file() and item.suffix == ".png" for item in folder.iterdir())
+        return is_set and folder.resolve() != images.resolve()
+
+    with write_folder(output, replaceable=replaceable, force=force) as folder:
+        for path in found:
+            square = np.rint(crop(read_picture(path), size)[0] * 255).astype(np.uint8)
+            _, content = cv2.imencode(".png", np.ascontiguousarray(square[:, :, ::-1]))
+            # The whole name: a.jpg and a.png are two pictures.
+            (folder / f"{path.name}.png").write_bytes(content.tobytes())
     made = CalibrationSet.of_folder(output)
     return CalibrationSet(made.paths, skipped, made.sha256)

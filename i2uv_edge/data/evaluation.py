@@ -1,7 +1,8 @@
 """Pictures to compare runners on, with or without ground truth.
 
-A bundle's ``eval/`` holds pictures and one ``truth.npz`` with, for all samples (N first): ``ids``,
-``scale_mm`` (N,), ``coarse`` (N, Vc, 3), ``fine`` (N, Vf, 3) and ``joints`` (N, 21, 3) in map units.
+A bundle's ``eval/`` holds pictures and one ``truth.npz`` with, for all samples (N first), ``ids``
+and ``scale_mm`` (N,), and in map units ``coarse`` (N, Vc, 3), ``fine`` (N, Vf, 3) and ``joints``
+(N, 21, 3).
 """
 
 from __future__ import annotations

@@ -1,18 +1,21 @@
 """A set of rendered pictures on disk, frozen: pictures, what they show, and the hash of it all.
 
-``calibration_data/`` holds two, made by ``python -m i2uv_edge.data.rendered_set``. The truth is stored
-as hand parameters, not vertices: a hundredth of the size, and exact.
+``calibration_data/`` holds two, made by ``python -m i2uv_edge.data.rendered_set``. The truth is
+stored as hand parameters, not vertices: a hundredth of the size, and exact.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from i2uv_edge import strict_toml
 from i2uv_edge.data.pictures import list_pictures, read_picture, sha256_of
@@ -23,11 +26,12 @@ from i2uv_edge.hand.model import HandModel, HandParameters
 TRUTH = "truth.npz"
 MANIFEST = "manifest.toml"
 JPEG_QUALITY = 92
+PARAMETERS = ("angles", "scales", "relief", "rotation")
 
 
 @dataclass(frozen=True)
 class SetSettings:
-    """What made a set, and the hash of what came out (`set_sha256`)."""
+    """What made a set, and the hash of the pictures and the truth that came out."""
 
     seed: int
     count: int
@@ -48,14 +52,12 @@ def write_set(folder: Path, seed: int, count: int, scene: SceneSettings) -> SetS
             raise InputError(f"{path} cannot be written", remedy="check the disk's free space")
     np.savez_compressed(
         folder / TRUTH,
-        angles=np.stack([s.parameters.angles for s in samples]),
-        scales=np.stack([s.parameters.scales for s in samples]),
-        relief=np.stack([s.parameters.relief for s in samples]),
-        rotation=np.stack([s.parameters.rotation for s in samples]),
+        allow_pickle=False,
+        **{name: np.stack([getattr(s.parameters, name) for s in samples]) for name in PARAMETERS},
         origin=np.stack([s.frame.origin for s in samples]),
         side=np.array([s.frame.side for s in samples]),
     )
-    settings = SetSettings(seed, count, set_sha256(list_pictures(folder)[0]), scene)
+    settings = SetSettings(seed, count, _content_sha256(folder), scene)
     (folder / MANIFEST).write_text(_toml(settings), encoding="utf-8")
     return settings
 
@@ -66,32 +68,58 @@ def read_set(folder: Path) -> Iterator[tuple[str, Sample]]:
     Raises
     ------
     DamagedError
-        The pictures are not those the manifest lists.
+        Pictures or truth are not those the manifest lists.
     """
     settings = strict_toml.load(SetSettings, folder / MANIFEST)
     paths, _ = list_pictures(folder)
-    if len(paths) != settings.count or set_sha256(paths) != settings.sha256:
+    truth = _read_truth(folder / TRUTH, settings.count)
+    if len(paths) != settings.count or _content_sha256(folder) != settings.sha256:
         raise DamagedError(
-            f"the pictures in {folder} are not the frozen set",
-            expected=f"{settings.count} pictures with the set hash {settings.sha256}",
+            f"the pictures in {folder} and their {TRUTH} are not the frozen set",
+            expected=f"{settings.count} pictures, with {TRUTH} of the hash {settings.sha256}",
             remedy="restore the folder from the repository",
         )
     model = HandModel.load()
-    with np.load(folder / TRUTH, allow_pickle=False) as truth:
-        for index, path in enumerate(paths):
-            parameters = HandParameters(
-                **{name: truth[name][index] for name in ("angles", "scales", "relief", "rotation")}
-            )
-            frame = Frame(truth["origin"][index], float(truth["side"][index]))
-            hand = model.pose(parameters)
-            yield path.stem, Sample(
+    for index, path in enumerate(paths):
+        parameters = HandParameters(**{name: truth[name][index] for name in PARAMETERS})
+        frame = Frame(truth["origin"][index], float(truth["side"][index]))
+        hand = model.pose(parameters)
+        yield (
+            path.stem,
+            Sample(
                 picture=read_picture(path),
                 coarse=frame.to_map(hand.coarse),
                 fine=frame.to_map(hand.fine),
                 joints=frame.to_map(hand.joints),
                 parameters=parameters,
                 frame=frame,
+            ),
+        )
+
+
+def _read_truth(path: Path, count: int) -> dict[str, NDArray[Any]]:
+    try:
+        # np.load leaves a file open that it opened itself and that is none of its own.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            truth = {name: content[name] for name in (*PARAMETERS, "origin", "side")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DamagedError(
+            f"{path} cannot be read ({error})",
+            expected="the truth of the pictures beside it",
+            remedy="restore the folder from the repository",
+        ) from error
+    for name, array in truth.items():
+        if len(array) != count:
+            raise DamagedError(
+                f"{path} holds {len(array)} rows of {name}",
+                expected=f"{count}, one for each picture",
+                remedy="restore the folder from the repository",
             )
+    return truth
+
+
+def _content_sha256(folder: Path) -> str:
+    return set_sha256([*list_pictures(folder)[0], folder / TRUTH])
 
 
 def set_sha256(paths: Sequence[Path]) -> str:
@@ -119,7 +147,7 @@ def _toml(settings: SetSettings) -> str:
     )
 
 
-# Seeds no training run uses (training/tasks.py keeps 1 << 40 for its own held-out samples).
+# Seeds no training run may use (training/config.py keeps those from 1 << 40 on).
 BUNDLED = {"pictures": (1 << 41, 128), "evaluation": (1 << 42, 200)}
 
 

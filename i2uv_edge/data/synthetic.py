@@ -1,13 +1,15 @@
-"""Rendered pictures of the built-in hand with their ground truth: endless training data, the bundled
-calibration pictures and the frozen evaluation set all come from here.
+"""Rendered pictures of the built-in hand with their ground truth.
 
-A picture is a pure function of (seed, index, `SceneSettings`), so a set is frozen by its settings.
+Endless training data, the bundled calibration pictures and the frozen evaluation set all come from
+here. A picture is a pure function of (seed, index, `SceneSettings`), so a set is frozen by its
+settings.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,8 +91,11 @@ class Frame:
         return self.side * 1000.0
 
     def to_map(self, points: FloatArray) -> FloatArray:
-        """(..., 3) metres -> map units: x right and y down in crop units 0..1, z away in the same
-        unit, 0.5 at the mean depth of the hand."""
+        """(..., 3) metres -> map units.
+
+        x right and y down in crop units 0..1, z away in the same unit, 0.5 at the mean depth of the
+        hand.
+        """
         return ((points - self.origin) / np.float32(self.side)).astype(np.float32)
 
 
@@ -131,8 +136,10 @@ def sample_parameters(rng: Generator, settings: SceneSettings) -> HandParameters
 
 
 def _sample_angles(rng: Generator, limits: FloatArray) -> FloatArray:
-    """Poses people make (curled together, fingers singly, flat) and, a fifth of the time, anything
-    within the joint limits."""
+    """Poses people make and, a fifth of the time, anything within the joint limits.
+
+    Fingers curl together, singly (as in counting and pointing), or lie flat.
+    """
     angles = np.zeros((JOINTS, 3))
     kind, together = rng.random(), rng.random()
     spread = rng.uniform(-0.15, 0.8)
@@ -175,7 +182,8 @@ def _sample_scales(rng: Generator) -> FloatArray:
         length = fingers * rng.normal(1, 0.03)
         for bone in range(base, base + 4):
             along = length * rng.normal(1, 0.02) if bone != 1 else 1.0
-            scales[bone] = (thickness * rng.normal(1, 0.015), along, thickness * rng.normal(1, 0.015))
+            across, through = thickness * rng.normal(1, 0.015, 2)
+            scales[bone] = (across, along, through)
     return (scales * size).astype(np.float32)
 
 
@@ -212,7 +220,8 @@ def _picture(rng: Generator, parameters: HandParameters, settings: SceneSettings
     if rng.random() < settings.occluder:
         _occlude(rng, image)
     if supersampling > 1:
-        image = cv2.resize(image, (settings.size, settings.size), interpolation=cv2.INTER_AREA)
+        kept = (settings.size, settings.size)
+        image = _float32(cv2.resize(image, kept, interpolation=cv2.INTER_AREA))
     return Sample(
         picture=_sensor(rng, image, settings),
         coarse=frame.to_map(hand.coarse),
@@ -279,7 +288,8 @@ def _occlude(rng: Generator, image: FloatArray) -> None:
 def _sensor(rng: Generator, image: FloatArray, settings: SceneSettings) -> NDArray[np.uint8]:
     """Focus, exposure, white balance, noise, eight bits."""
     if rng.random() < settings.blur:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.1) * settings.size / 128)
+        sigma = rng.uniform(0.4, 1.1) * settings.size / 128
+        image = _float32(cv2.GaussianBlur(image, (0, 0), sigma))
     image = image * (rng.uniform(0.75, 1.2) * (1 + rng.normal(0, 0.04, 3))).astype(np.float32)
     noise = rng.standard_normal(image.shape[:2], np.float32)[..., None]
     image = image + noise * np.float32(rng.uniform(0, settings.noise))
@@ -307,12 +317,12 @@ def _make_background(rng: Generator) -> NDArray[np.uint8]:
     """Soft colours, texture and clutter, some of it the colour of skin."""
     size = BACKGROUND_SIZE
     coarse = rng.random((*rng.integers(2, 7, 2), 3)).astype(np.float32)
-    image = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    image = _float32(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))
     grey = image.mean(-1, keepdims=True)
     image = grey + (image - grey) * np.float32(rng.uniform(0.1, 1.0))  # rooms are rarely garish
     for cells in (16, 64):
         texture = rng.normal(0, rng.uniform(0, 0.12), (cells, cells)).astype(np.float32)
-        texture = cv2.resize(texture, (size, size), interpolation=cv2.INTER_LINEAR)
+        texture = _float32(cv2.resize(texture, (size, size), interpolation=cv2.INTER_LINEAR))
         image += texture[..., None] * rng.uniform(0.5, 1.0, 3).astype(np.float32)
     for _ in range(int(rng.integers(0, 14))):
         skin = np.array([0.82, 0.62, 0.5]) * rng.uniform(0.4, 1.2)
@@ -330,5 +340,9 @@ def _make_background(rng: Generator) -> NDArray[np.uint8]:
         else:
             cv2.fillConvexPoly(image, points.astype(np.int32), colour)
     if rng.random() < 0.6:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 5))
+        image = _float32(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 5)))
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _float32(image: NDArray[Any]) -> FloatArray:
+    return np.asarray(image, np.float32)  # what it is already; OpenCV's types do not say so

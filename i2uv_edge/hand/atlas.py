@@ -8,8 +8,10 @@ column u * (M - 1), row (1 - v) * (M - 1), at every size M.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from i2uv_edge.hand.model import FloatArray, IntArray, Mesh
 # A ring texel is the linear continuation of the triangle it borders; further than this many edge
 # lengths the continuation says nothing about the surface and the border's own value is used.
 MAX_EXTRAPOLATION = 2.0
+UV_SLACK = 1e-3  # how far a user's texture coordinates may leave 0..1 (rounding of the exporter)
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,15 @@ class Atlas:
         Raises
         ------
         InputError
-            The file is missing or unreadable, has no texture coordinates, or a face that is not a
-            triangle, or an index out of range.
+            The file is missing or unreadable, has no texture coordinates or some outside 0..1, a
+            number that is none, a face that is not a triangle, an index out of range, or charts so
+            small that no texel of a map of side ``size`` lies in them.
         """
         vertices, faces, uv, uv_faces = _read_obj(path)
-        return Atlas.of_arrays(vertices, faces, uv, uv_faces, size, joint_regressor)
+        try:
+            return Atlas.of_arrays(vertices, faces, uv, uv_faces, size, joint_regressor)
+        except ValueError as error:
+            raise _refuse(path, str(error)) from error
 
     @staticmethod
     def of_arrays(
@@ -87,9 +94,17 @@ class Atlas:
         size: int,
         joint_regressor: FloatArray | None = None,
     ) -> Atlas:
-        """Build from arrays shaped as the attributes say."""
+        """Build from arrays shaped as the attributes say.
+
+        Raises
+        ------
+        ValueError
+            No texel lies in a triangle.
+        """
         points = texel_positions(uv, size)
         face, barycentrics = _rasterise_faces(points, uv_faces, size)
+        if (face < 0).all():
+            raise ValueError(f"no texel of a map of side {size} lies in a triangle of the atlas")
         face, barycentrics, ring = _dilate(points, uv_faces, face, barycentrics)
         rows = np.flatnonzero((face.ravel() >= 0) & ~ring.ravel())
         ring_rows = np.flatnonzero(ring.ravel())
@@ -112,7 +127,7 @@ class Atlas:
             covered=len(rows),
             texel_index=texels[chosen],
             texel_weight=weight,
-            seams=_seams(points, faces, uv_faces, size),
+            seams=_seams(points, faces, uv_faces, texels, size),
         )
 
     def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
@@ -163,7 +178,7 @@ class Atlas:
         values = parts[0] + parts[1] + parts[2]
         shape = (*vertices.shape[:-2], self.size * self.size, 3)
         if fill:
-            flat: FloatArray = values[..., self._nearest(), :]
+            flat: FloatArray = values[..., self._nearest, :]
         else:
             flat = np.zeros(shape, np.float32)
             flat[..., self.texels, :] = values
@@ -177,6 +192,7 @@ class Atlas:
             total = total + flat[..., self.texel_index[:, k], :] * self.texel_weight[:, k, None]
         return total
 
+    @cached_property
     def _nearest(self) -> IntArray:
         """(M*M,) row of ``texels`` nearest to each texel."""
         from scipy.spatial import cKDTree
@@ -216,9 +232,10 @@ def _rasterise_faces(
 def _barycentric(
     triangle: NDArray[np.float64], columns: NDArray[np.int_], rows: NDArray[np.int_]
 ) -> NDArray[np.float64]:
-    (x0, y0), (x1, y1), (x2, y2) = np.moveaxis(triangle, -2, 0).transpose(0, -1, *range(1, triangle.ndim - 1))
+    """(..., 3, 2) corners, (...) texels -> (..., 3); a triangle of no area holds no texel."""
+    (x0, y0), (x1, y1), (x2, y2) = np.moveaxis(triangle, (-2, -1), (0, 1))
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    area = np.where(np.abs(area) < 1e-12, np.inf, area)  # a triangle of no area holds no texel
+    area = np.where(np.abs(area) < 1e-12, np.inf, area)
     b1 = ((columns - x0) * (y2 - y0) - (x2 - x0) * (rows - y0)) / area
     b2 = ((x1 - x0) * (rows - y0) - (columns - x0) * (y1 - y0)) / area
     outside = np.isinf(area)
@@ -228,7 +245,7 @@ def _barycentric(
 def _dilate(
     points: NDArray[np.float64], uv_faces: IntArray, face: IntArray, barycentrics: FloatArray
 ) -> tuple[IntArray, FloatArray, NDArray[np.bool_]]:
-    """Add the ring: texels beside the raster, as the linear continuation of the nearest triangle."""
+    """Add the ring: texels beside the raster, which continue the nearest triangle linearly."""
     from scipy.ndimage import binary_dilation
     from scipy.spatial import cKDTree
 
@@ -248,69 +265,82 @@ def _dilate(
 
 
 def _seams(
-    points: NDArray[np.float64], faces: IntArray, uv_faces: IntArray, size: int
+    points: NDArray[np.float64], faces: IntArray, uv_faces: IntArray, texels: IntArray, size: int
 ) -> IntArray:
     """Texel pairs of the vertices that have several texture coordinates."""
+    from scipy.spatial import cKDTree
+
     pairs = np.unique(np.stack([faces.ravel(), uv_faces.ravel()], axis=1), axis=0)
-    texel = np.rint(points).astype(np.int32)
-    flat = texel[:, 1] * size + texel[:, 0]
+    # Not by rounding: beside the tip of a sharp chart the nearest texel of all holds no surface.
+    surface = np.stack([texels % size, texels // size], axis=1)
+    flat = texels[cKDTree(surface).query(points)[1]]
     result = []
-    order, starts = np.unique(pairs[:, 0], return_index=True)
+    _, starts = np.unique(pairs[:, 0], return_index=True)
     for start, end in zip(starts, [*starts[1:], len(pairs)], strict=True):
         own = flat[pairs[start:end, 1]]
         result += [(own[0], other) for other in own[1:] if other != own[0]]
-    del order
     return np.asarray(result, np.int32).reshape(-1, 2)
 
 
 def _read_obj(path: Path) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
-    def refuse(what: str) -> InputError:
-        return InputError(
-            f"{path}: {what}",
-            expected="a triangle mesh with lines `v x y z`, `vt u v`, `f v/vt v/vt v/vt`",
-            remedy="export the mesh with texture coordinates and triangulated faces",
-        )
-
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise refuse(f"cannot be read ({error.strerror})") from error
+        raise _refuse(path, f"cannot be read ({error.strerror})") from error
     vertices: list[list[float]] = []
     uv: list[list[float]] = []
     faces: list[list[int]] = []
     uv_faces: list[list[int]] = []
     for number, line in enumerate(lines, start=1):
-        words = line.split()
+        kind, *words = line.split() or [""]
         try:
-            if line.startswith("v "):
-                vertices.append([float(word) for word in words[1:4]])
-            elif line.startswith("vt "):
-                uv.append([float(word) for word in words[1:3]])
-            elif line.startswith("f "):
-                corners = [word.split("/") for word in words[1:]]
+            if kind == "v":
+                vertices.append(_numbers(words, 3))
+            elif kind == "vt":
+                uv.append(_numbers(words, 2))
+            elif kind == "f":
+                corners = [word.split("/") for word in words]
                 if len(corners) != 3:
-                    raise refuse(f"line {number}: a face of {len(corners)} corners")
+                    raise ValueError(f"a face of {len(corners)} corners")
+                if any(len(corner) < 2 or not corner[1] for corner in corners):
+                    raise ValueError("a face without texture coordinates")
                 faces.append([_index(corner[0], len(vertices)) for corner in corners])
                 uv_faces.append([_index(corner[1], len(uv)) for corner in corners])
-        except (ValueError, IndexError) as error:
-            raise refuse(f"line {number}: {line.strip()!r} is malformed") from error
+        except ValueError as error:
+            raise _refuse(path, f"line {number}: {line.strip()!r}: {error}") from error
     if not faces:
-        raise refuse("no faces")
-    try:
-        return (
-            np.asarray(vertices, np.float32).reshape(-1, 3),
-            np.asarray(faces, np.int32),
-            np.asarray(uv, np.float32).reshape(-1, 2),
-            np.asarray(uv_faces, np.int32),
-        )
-    except ValueError as error:
-        raise refuse("a vertex with fewer than three, or a vt with fewer than two numbers") from error
+        raise _refuse(path, "no faces")
+    coordinates = np.asarray(uv, np.float32)
+    used = coordinates[np.unique(uv_faces)]
+    if used.min() < -UV_SLACK or used.max() > 1.0 + UV_SLACK:
+        raise _refuse(path, f"texture coordinates {used.min():.3g}..{used.max():.3g} leave 0..1")
+    return (
+        np.asarray(vertices, np.float32),
+        np.asarray(faces, np.int32),
+        np.clip(coordinates, 0.0, 1.0),
+        np.asarray(uv_faces, np.int32),
+    )
+
+
+def _refuse(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path}: {what}",
+        expected="a triangle mesh with lines `v x y z`, `vt u v`, `f v/vt v/vt v/vt`",
+        remedy="export the mesh with texture coordinates and triangulated faces",
+    )
+
+
+def _numbers(words: list[str], count: int) -> list[float]:
+    values = [float(word) for word in words[:count]]
+    if len(values) < count or not all(map(math.isfinite, values)):
+        raise ValueError(f"{count} finite numbers are needed")
+    return values
 
 
 def _index(word: str, count: int) -> int:
     """OBJ counts from 1, and from the end if negative."""
     value = int(word)
     index = value - 1 if value > 0 else count + value
-    if not 0 <= index < count:
-        raise IndexError(word)
+    if value == 0 or not 0 <= index < count:
+        raise ValueError(f"index {value} is out of range, there are {count} so far")
     return index

@@ -1,23 +1,24 @@
 """The built-in hand: an articulated right hand that needs nobody's licence.
 
-Twenty-one joints in FreiHAND order, linear blend skinning, per-bone shape scales, relief that varies
-with subject and flexion. The asset is made by ``python -m i2uv_edge.hand.build``.
+Twenty-one joints in FreiHAND order, linear blend skinning, per-bone shape scales, relief that
+varies with subject and flexion. The asset is made by ``python -m i2uv_edge.hand.build``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from i2uv_edge import resources
+from i2uv_edge.hand.metrics import vertex_normals
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
 
 JOINTS = 21
-FINGERS = ("palm", "thumb", "index", "middle", "ring", "little")
 # The model is drawn y up, back of the hand towards +z; cameras look along +z with y down.
 MODEL_TO_CAMERA: FloatArray = np.diag([1.0, -1.0, -1.0]).astype(np.float32)
 
@@ -64,8 +65,13 @@ class HandParameters:
 
 @dataclass(frozen=True)
 class PosedHand:
-    """Vertices of both meshes and the joints: (Vc, 3), (Vf, 3), (21, 3), metres, camera axes; and the
-    forearm that continues the fine mesh in pictures, (Vr, 3)."""
+    """What came of `HandParameters`, metres, camera axes.
+
+    Attributes
+    ----------
+    coarse, fine, joints : (Vc, 3), (Vf, 3), (21, 3)
+    forearm : (Vr, 3) what continues the fine mesh in pictures
+    """
 
     coarse: FloatArray
     fine: FloatArray
@@ -75,7 +81,21 @@ class PosedHand:
 
 @dataclass(frozen=True)
 class HandModel:
-    """The asset, read once; `HandModel.load` caches it."""
+    """The asset, read once; `HandModel.load` caches it.
+
+    Attributes
+    ----------
+    coarse, fine : the meshes; the first Vc vertices of the fine one are the coarse ones
+    joints, parents : (21, 3) rest positions, metres, model axes; (21,) -1 for the wrist
+    frames : (21, 3, 3) columns across, along and through each bone, model axes
+    skin_joints : (16,) the joints the columns of the skinning weights belong to
+    joint_limits : (21, 3, 2) least and most flexion, abduction and twist, degrees
+    relief : (D, Vf) fields of displacement along the normals of the fine mesh, metres
+    relief_joint, relief_base, relief_gain : (D,) amplitude of each field, ``base + gain *
+        flexion / 90`` of that joint; joint -1: it does not depend on the pose
+    albedo : "palm", "nail", "knuckle": (Vf,) how much of each a vertex is, 0..1
+    forearm_vertices, forearm_faces : (Vr, 3), (Fr, 3); faces count the fine vertices first
+    """
 
     coarse: Mesh
     fine: Mesh
@@ -88,7 +108,6 @@ class HandModel:
     relief_joint: IntArray
     relief_base: FloatArray
     relief_gain: FloatArray
-    relief_kind: tuple[str, ...]
     albedo: dict[str, FloatArray]
     forearm_vertices: FloatArray
     forearm_faces: IntArray
@@ -116,23 +135,20 @@ class HandModel:
         amplitude = parameters.relief * np.maximum(
             self.relief_base + self.relief_gain * flexion / 90.0, 0.0
         )
-        rest = self.fine.vertices + self._fine_normals() * (amplitude @ self.relief)[:, None]
+        rest = self.fine.vertices + self._fine_normals * (amplitude @ self.relief)[:, None]
         fine = _skin(rest.astype(np.float32), self.fine.weights, transforms)
         root = transforms[0]
         forearm = self.forearm_vertices @ root[:, :3].T + root[:, 3]
         return PosedHand(coarse, fine, joints, forearm.astype(np.float32))
 
     def finger_of_vertex(self, mesh: Mesh) -> IntArray:
-        """(V,) index into `FINGERS` of the bone that moves each vertex most."""
+        """(V,) index into `metrics.FINGERS` of the bone that moves each vertex most."""
         bone = self.skin_joints[mesh.weights.argmax(1)]
         return np.where(bone == 0, 0, (bone - 1) // 4 + 1).astype(np.int32)
 
-    @cache  # noqa: B019 - one instance lives as long as the process
+    @cached_property
     def _fine_normals(self) -> FloatArray:
-        return vertex_normals(self.fine.vertices, self.fine.faces)
-
-    def __hash__(self) -> int:
-        return id(self)
+        return vertex_normals(self.fine.vertices, self.fine.faces).astype(np.float32)
 
     def _kinematics(self, parameters: HandParameters) -> tuple[FloatArray, FloatArray]:
         """(16, 3, 4) skinning transforms and (21, 3) joints, camera axes."""
@@ -156,20 +172,6 @@ class HandModel:
         return transforms.astype(np.float32), place.astype(np.float32)
 
 
-def vertex_normals(vertices: NDArray[np.floating], faces: IntArray) -> FloatArray:
-    """(V, 3) unit normals, area weighted."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normal = np.cross(b - a, c - a)
-    total = np.zeros_like(vertices)
-    for axis in range(3):
-        for corner in range(3):
-            total[:, axis] += np.bincount(
-                faces[:, corner], normal[:, axis], minlength=len(vertices)
-            ).astype(total.dtype)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return (total / np.maximum(length, 1e-12)).astype(np.float32)
-
-
 def _joint_rotation(sine: NDArray[np.float64], cosine: NDArray[np.float64]) -> NDArray[np.float64]:
     """Abduction about z, then flexion about x (fingers curl towards -z), then twist about y."""
     sf, sa, st = -sine[0], sine[1], sine[2]
@@ -183,7 +185,7 @@ def _joint_rotation(sine: NDArray[np.float64], cosine: NDArray[np.float64]) -> N
 
 def _skin(vertices: FloatArray, weights: FloatArray, transforms: FloatArray) -> FloatArray:
     blended = (weights @ transforms.reshape(len(transforms), 12)).reshape(-1, 3, 4)
-    moved = blended[:, :, 3].copy()
+    moved: FloatArray = blended[:, :, 3].copy()
     for axis in range(3):
         moved += blended[:, :, axis] * vertices[:, axis : axis + 1]
     return moved
@@ -191,8 +193,7 @@ def _skin(vertices: FloatArray, weights: FloatArray, transforms: FloatArray) -> 
 
 @cache
 def _load() -> HandModel:
-    path = resources.files("i2uv_edge.hand") / "assets" / "hand.npz"
-    with resources.as_file(path) as file, np.load(file, allow_pickle=False) as data:
+    with np.load(resources.hand_assets() / "hand.npz", allow_pickle=False) as data:
         meshes = {
             name: Mesh(
                 vertices=data[f"{name}_vertices"],
@@ -216,10 +217,7 @@ def _load() -> HandModel:
             relief_joint=data["detail_joint"].astype(np.int32),
             relief_base=data["detail_base"],
             relief_gain=data["detail_gain"],
-            relief_kind=tuple(str(kind) for kind in data["detail_kind"]),
-            albedo={
-                name: data[f"albedo_{name}"] for name in ("palm", "nail", "knuckle")
-            },
+            albedo={name: data[f"albedo_{name}"] for name in ("palm", "nail", "knuckle")},
             forearm_vertices=data["forearm_vertices"],
             forearm_faces=data["forearm_faces"].astype(np.int32),
         )

@@ -48,8 +48,8 @@ def fit(
         mixed = texel_vertices[chosen[block]].reshape(len(block), -1)
         mixing = texel_barycentrics[chosen[block]].astype(np.float64)
         local = position[mixed] - position[block][:, None]
-        # The texels of one vertex lie on one small patch, where straight distance and distance along
-        # the mesh agree; the straight one keeps the matrix positive definite.
+        # The texels of one vertex lie on one small patch, where straight distance and distance
+        # along the mesh agree; the straight one keeps the matrix positive definite.
         dot = local @ local.transpose(0, 2, 1)
         square = np.einsum("nia,nia->ni", local, local)
         apart = square[:, :, None] + square[:, None, :] - 2.0 * dot

@@ -1,4 +1,4 @@
-"""A z-buffer renderer for smooth-shaded meshes, compiled by numba; about a millisecond a picture."""
+"""A z-buffer renderer for smooth-shaded meshes, compiled by numba: a millisecond a picture."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def draw(
     image
         (H, W, 3) RGB, the background.
     vertices
-        (V, 3): x, y in pixels (0 is the left edge of the first pixel), z away from the camera in the
-        same unit.
+        (V, 3): x, y in pixels (0 is the left edge of the first pixel), z away from the camera in
+        the same unit.
     faces
         (F, 3) counter-clockwise seen from outside (right-handed axes).
     colours
@@ -65,7 +65,7 @@ def draw(
     return depth
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
     total = np.zeros_like(vertices)
     for f in range(faces.shape[0]):
@@ -82,7 +82,7 @@ def _normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
     return total
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _rasterise(
     vertices: FloatArray,
     faces: IntArray,
@@ -143,7 +143,8 @@ def _rasterise(
                     green += intensities[light, 1] * 0.5 * (wide + narrow)
                     blue += intensities[light, 2] * narrow
                     hz = lz - 1.0
-                    half = (nx * lx + ny * ly + nz * hz) / np.sqrt(lx * lx + ly * ly + hz * hz + 1e-9)
+                    length = np.sqrt(lx * lx + ly * ly + hz * hz + 1e-9)
+                    half = (nx * lx + ny * ly + nz * hz) / length
                     if half > 0.0:
                         shine += gloss * half**shininess * intensities[light, 1]
                 image[row, column, 0] = (

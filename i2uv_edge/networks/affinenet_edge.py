@@ -35,7 +35,9 @@ class Encoder(nn.Module):
 
     def __init__(self, stem: int, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
-        self.stem = nn.Sequential(ConvBnRelu(3, stem, stride=2), ConvBnRelu(stem, widths[0], stride=2))
+        self.stem = nn.Sequential(
+            ConvBnRelu(3, stem, stride=2), ConvBnRelu(stem, widths[0], stride=2)
+        )
         stages: list[nn.Module] = []
         before = widths[0]
         for number, (width, depth) in enumerate(zip(widths, depths, strict=True)):
@@ -72,7 +74,7 @@ class GlobalCode(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = self.decode(self.relu(self.encode(self.reduce(x))))
-        nhwc = flat.permute(0, 2, 3, 1).reshape(-1, self.side, self.side, self.outputs)
+        nhwc: Tensor = flat.permute(0, 2, 3, 1).reshape(-1, self.side, self.side, self.outputs)
         return nhwc.permute(0, 3, 1, 2)
 
 
@@ -135,11 +137,13 @@ class Stage(nn.Module):
     def forward(
         self, x: Tensor, uv: Tensor, image: Tensor, guide: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Features and map of the coarser stage -> those of this one; ``guide`` is the map the warp
-        follows in its place."""
+        """Features and map of the coarser stage -> those of this one.
+
+        ``guide`` is the map that the warp follows in the place of the coarser stage's.
+        """
         coarse = self.up_map(uv)
-        # No gradient through the coordinates: while the map is centimetres off, where to look better
-        # is nothing the features nearby can tell.
+        # No gradient through the coordinates: while the map is centimetres off, where to look
+        # better is nothing the features nearby can tell.
         where = coarse if guide is None else guide
         fetched = self.warp(self.lateral(image), where.detach() if self.training else where)
         x = self.mix(torch.cat((self.place(self.up(self.narrow(x))), fetched), 1))
@@ -181,10 +185,17 @@ class AffineNetEdge(nn.Module):
         code: int = 512,
     ) -> None:
         super().__init__()
-        if input_size % (1 << STRIDES):
+        if input_size < 1 or input_size % (1 << STRIDES):
             raise ValueError(f"input_size {input_size} is not a multiple of {1 << STRIDES}")
-        if len(decoder_widths) != STAGES or len(lateral_widths) != STAGES - 1:
-            raise ValueError("decoder_widths and lateral_widths must hold 4 and 3 numbers")
+        for name, widths, count in (
+            ("stem, reduced, code", (stem, reduced, code), 3),
+            ("encoder_widths", encoder_widths, STRIDES - 1),
+            ("encoder_depths", encoder_depths, STRIDES - 1),
+            ("decoder_widths", decoder_widths, STAGES),
+            ("lateral_widths", lateral_widths, STAGES - 1),
+        ):
+            if len(widths) != count or min(widths) < 1:
+                raise ValueError(f"{name} {list(widths)} must hold {count} numbers of at least 1")
         self.input_size = input_size
         self.encoder = Encoder(stem, encoder_widths, encoder_depths)
         self.bridge = GlobalCode(
@@ -203,6 +214,10 @@ class AffineNetEdge(nn.Module):
             for number in range(STAGES - 1)
         )
 
+    def output_size(self, size: int) -> int:
+        """Side of the map of a picture of side ``size``."""
+        return size // 4
+
     def forward(self, picture: Tensor) -> Tensor:
         """(N, 3, S, S) RGB 0..1 -> (N, 3, S/4, S/4).
 
@@ -210,9 +225,7 @@ class AffineNetEdge(nn.Module):
         """
         return self.stages(picture)[-1]
 
-    def stages(
-        self, picture: Tensor, guides: Sequence[Tensor] | None = None
-    ) -> tuple[Tensor, ...]:
+    def stages(self, picture: Tensor, guides: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """All four maps, coarse to fine (sides S/32, S/16, S/8, S/4).
 
         ``guides``: maps at the three finer sides that the warps follow instead of the predicted

@@ -7,12 +7,14 @@ anything but tensors and plain containers.
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from i2uv_edge.errors import InputError
@@ -21,8 +23,13 @@ SHOWN = 3  # names of each kind an error lists
 
 
 def fits(module: nn.Module, path: Path) -> bool:
-    """Whether a checkpoint's keys and shapes are the module's; raises as `load_checkpoint` does if
-    the file cannot be read."""
+    """Whether a checkpoint's keys and shapes are the module's.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, as in `load_checkpoint`.
+    """
     state = {key.removeprefix("module."): value.shape for key, value in _read(path).items()}
     return state == {key: value.shape for key, value in module.state_dict().items()}
 
@@ -51,9 +58,7 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
         Missing or damaged file, a file that would execute code, keys or shapes that do not fit the
         module, NaN or infinite weights.
     """
-    state = {
-        key.removeprefix("module."): value for key, value in _read(path).items()
-    }
+    state = {key.removeprefix("module."): value for key, value in _read(path).items()}
     _check_fit(module, state, path)
     for key, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -72,13 +77,20 @@ def save_checkpoint(
     *,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write weights as safetensors in ``dtype``, integer buffers as they are."""
+    """Write weights as safetensors in ``dtype``, integer buffers as they are.
+
+    The same weights give the same bytes, as long as ``metadata`` has no more than one entry:
+    safetensors writes several in any order.
+    """
     state = {
         key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
         for key, value in module.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata=dict(metadata or {}))
+    partial = path.with_name(f"{path.name}.partial")
+    # `save_file` would make a file that nobody else may read.
+    partial.write_bytes(save(state, metadata=dict(metadata or {})))
+    partial.replace(path)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -95,18 +107,23 @@ def _read(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise _damaged(path, error) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with warnings.catch_warnings(action="ignore"):  # of what the errors below say better
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file of another kind makes the unpickler raise anything
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        if foreign is None or not isinstance(error, pickle.UnpicklingError):
+            raise _damaged(path, error) from error
         raise InputError(
-            f"checkpoint {path} holds more than weights; reading it would execute code from it",
+            f"checkpoint {path} holds more than weights ({foreign.group(1)}); reading it would "
+            f"execute code from it",
             expected="a state_dict of tensors",
             remedy="where you trust it: torch.load it yourself and torch.save its state_dict alone",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
     if isinstance(content, dict) and isinstance(content.get("state"), dict):
         content = content["state"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise InputError(
             f"checkpoint {path} is no state_dict",
             expected="a dictionary of tensors, bare or under the key 'state'",
@@ -116,8 +133,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
+    reason = next(iter(str(error).splitlines()), "")
     return InputError(
-        f"checkpoint {path} cannot be read ({error})",
+        f"checkpoint {path} cannot be read ({type(error).__name__}: {reason})",
         expected="a complete .safetensors or torch file",
         remedy="it is truncated or of another kind; fetch or save it again",
     )

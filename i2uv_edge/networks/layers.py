@@ -1,7 +1,7 @@
 """Layers the networks share, each in a training form and a deploy form with the same weights.
 
-The deploy form exists for the converter. It replaces what lowers badly to TFLite (``grid_sample``,
-``pixel_shuffle``) by operators that stay NHWC and integer-friendly; outputs agree to float rounding.
+The deploy form exists for the converter: it spells the warp out in the very arithmetic that the
+TFLite file holds, so that a comparison of the two finds faults and not another rounding.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class ConvBnRelu(nn.Sequential):
-    """3x3 (or 1x1) convolution, batch norm and, unless ``relu=False``, ReLU; padding inside the
-    convolution, because a separate pad operator costs two transposes in the converter."""
+    """3x3 (or 1x1) convolution, batch norm and, unless ``relu=False``, ReLU.
+
+    The padding is the convolution's own: a separate pad operator costs two transposes in the
+    converter. Dense rather than depthwise: on the int8 kernels measured, a depthwise 3x3 runs at a
+    twelfth of the rate of a dense one, and quantizes worse.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, relu: bool = True
@@ -30,24 +34,6 @@ class ConvBnRelu(nn.Sequential):
         if relu:
             layers.append(nn.ReLU())
         super().__init__(*layers)
-
-
-class ResidualBlock(nn.Module):
-    """Two dense 3x3 convolutions around an identity (He et al. 2016, basic block, stride 1).
-
-    Dense rather than depthwise: on the int8 kernels measured, a depthwise 3x3 runs at a twelfth of
-    the rate of a dense one, and quantizes worse.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = ConvBnRelu(width, width)
-        self.conv2 = ConvBnRelu(width, width, relu=False)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.relu(self.conv2(self.conv1(x)) + x)
-        return result
 
 
 class Upsample(nn.Module):
@@ -71,7 +57,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         size = (x.shape[-2] * self.factor, x.shape[-1] * self.factor)
         y = F.interpolate(x, size, mode="bilinear", align_corners=self.corners)
-        # Autocast returns float32 here; casting back keeps the concatenations behind it in bfloat16.
+        # Autocast returns float32 here; casting back keeps concatenations behind it in bfloat16.
         return y.to(x.dtype) if self.training else y
 
 
@@ -92,7 +78,7 @@ class WarpCoordinates(nn.Module):
         self.size = size
 
     def forward(self, uv: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """``uv`` (1, 3, m, m), x and y in 0..1 -> four (m*m,) int32 indices, four (m*m, 1) weights."""
+        """(1, 3, m, m), x and y in 0..1 -> four (m*m,) int32 indices, four (m*m, 1) weights."""
         flat = uv.permute(0, 2, 3, 1).reshape(-1, 3)
         x0, wx0, wx1 = self._axis(flat[:, 0])
         y0, wy0, wy1 = self._axis(flat[:, 1])
@@ -162,40 +148,26 @@ class Warp(nn.Module):
 class DepthToSpace(nn.Module):
     """(N, C*b*b, m, m) -> (N, C, m*b, m*b) in TensorFlow's order: channel (y*b + x)*C + c.
 
-    Deployed as a one-hot transposed convolution, which the TFLite writer turns into one
-    ``DEPTH_TO_SPACE``; the direct form would lower to four transposes.
+    One ``DEPTH_TO_SPACE`` in a TFLite file; ``pixel_shuffle`` orders its channels the other way.
     """
 
     def __init__(self, block: int, channels: int) -> None:
         super().__init__()
         self.block = block
         self.channels = channels
-        kernel = torch.zeros(channels * block * block, channels, block, block)
-        for y in range(block):
-            for x in range(block):
-                for c in range(channels):
-                    kernel[(y * block + x) * channels + c, c, y, x] = 1.0
-        self.register_buffer("kernel", kernel, persistent=False)
-        self.kernel: Tensor
-        self.deployed = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.deployed:
-            return F.conv_transpose2d(x, self.kernel, stride=self.block)
         n, _, h, w = x.shape
         b = self.block
         y = x.reshape(n, b, b, self.channels, h, w).permute(0, 3, 4, 1, 5, 2)
         return y.reshape(n, self.channels, h * b, w * b)
-
-    def to_deploy(self) -> None:
-        self.deployed = True
 
 
 def deploy(module: M) -> M:
     """A copy in deploy form: same ``state_dict``, evaluation mode, batch 1."""
     deployed = copy.deepcopy(module).eval()
     for layer in deployed.modules():
-        if isinstance(layer, Warp | DepthToSpace):
+        if isinstance(layer, Warp):
             layer.to_deploy()
     return deployed
 

@@ -14,7 +14,7 @@ from i2uv_edge.networks.srnet_edge import SRNetEdge
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.strict_toml import unknown_name
 
-FAMILIES: dict[str, Callable[..., nn.Module]] = {
+FAMILIES: dict[str, Callable[..., AffineNetEdge | SRNetEdge]] = {
     "affinenet_edge": AffineNetEdge,
     "srnet_edge": SRNetEdge,
 }
@@ -29,23 +29,34 @@ def build(spec: NetworkSpec) -> nn.Module:
     Raises
     ------
     UsageError
-        Unknown family, unknown or unusable architecture key.
+        Unknown family, unknown or unusable architecture key, shapes that are not the network's.
     """
     family = FAMILIES.get(spec.family)
     if family is None:
         raise unknown_name(f"network {spec.name}: unknown family", spec.family, FAMILIES)
     arguments: dict[str, Any] = dict(spec.architecture)
-    known = inspect.signature(family).parameters
+    parameters = inspect.signature(family).parameters
+    known = [name for name in parameters if name != "input_size"]  # which is the input's shape
     for key in arguments:
         if key not in known:
             raise unknown_name(f"network {spec.name}: unknown architecture key", key, known)
-    if "input_size" in known:
-        arguments.setdefault("input_size", spec.input.shape[1])
+    size = spec.input.shape[1]
+    if "input_size" in parameters:
+        arguments["input_size"] = size
     try:
-        return family(**arguments).eval()
+        network = family(**arguments).eval()
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"network {spec.name}: {error}",
             expected=f"architecture keys as {family.__name__} takes them",
             remedy="see the class's docstring",
         ) from error
+    made = network.output_size(size)
+    shapes = (1, size, size, 3), (1, made, made, 3)
+    if (spec.input.shape, spec.output.shape) != shapes:
+        raise UsageError(
+            f"network {spec.name}: shapes {list(spec.input.shape)} and {list(spec.output.shape)}",
+            expected=f"{list(shapes[0])} and {list(shapes[1])}, which this architecture has",
+            remedy="correct `shape` under [input] or [output]",
+        )
+    return network

@@ -8,33 +8,65 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from i2uv_edge.errors import InputError
-from i2uv_edge.quantizer.graph import layer_of
+from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
 from i2uv_edge.quantizer.observers import Histogram
 from i2uv_edge.quantizer.plan import QuantPlan
 
 __all__ = ["observe", "samples"]
 
 
+Mask = NDArray[np.bool_]
+
+
 class _Watcher(fx.Interpreter):
-    def __init__(self, graph: fx.GraphModule, watched: Mapping[fx.Node, list[Histogram]]) -> None:
+    def __init__(
+        self,
+        graph: fx.GraphModule,
+        watched: Mapping[fx.Node, list[Histogram]],
+        mask: Mask | None,
+    ) -> None:
         super().__init__(graph)
         self._watched = watched
+        self._mask = mask
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        for histogram in self._watched.get(n, ()):
-            assert isinstance(value, Tensor)
-            try:
-                histogram.add(value.detach().numpy())
-            except ValueError as error:
-                raise InputError(
-                    f"layer {layer_of(n)!r}: {error} during calibration",
-                    expected="a network and calibration pictures that give finite values",
-                ) from error
+        if n in self._watched:
+            values = self._counted(n, value.detach())
+            for histogram in self._watched[n]:
+                try:
+                    histogram.add(values)
+                except ValueError as error:
+                    raise InputError(
+                        f"layer {layer_of(n)!r}: {error} during calibration",
+                        expected="a network and calibration samples that give finite values",
+                    ) from error
         return value
+
+    def _counted(self, node: fx.Node, value: Tensor) -> NDArray[np.float32]:
+        """The values that count: of what becomes the output, the texels that are read."""
+        if self._mask is not None:
+            layers = _way_to_output(node)
+            if layers is not None:
+                for layer in layers:
+                    value = layer(value)
+                return value.permute(0, 2, 3, 1).numpy()[:, self._mask]
+        return value.numpy()
+
+
+def _way_to_output(node: fx.Node) -> list[nn.Module] | None:
+    """What rearranges a tensor into the output, if it becomes that and nothing else reads it."""
+    layers: list[nn.Module] = []
+    while kind_of(node) != "output":
+        (*others, node) = node.users
+        if others or kind_of(node) not in ("depth_to_space", "add", "output"):
+            return None
+        if kind_of(node) == "depth_to_space":
+            layers.append(module_of(node))
+    return layers
 
 
 def samples(
@@ -70,16 +102,24 @@ def samples(
 
 @torch.no_grad()
 def observe(
-    graph: fx.GraphModule, plan: QuantPlan, inputs: Iterable[Tensor]
+    graph: fx.GraphModule,
+    plan: QuantPlan,
+    inputs: Iterable[Tensor],
+    *,
+    output_mask: Mask | None = None,
 ) -> dict[str, Histogram]:
-    """Return one histogram for each group of tensors that share a range, by the group's name."""
+    """Return one histogram for each group of tensors that share a range, by the group's name.
+
+    Of tensors that only become the output, the values where `output_mask` (M, M) is False are left
+    out: nobody reads those texels, so they may saturate.
+    """
     histograms = {point.group: Histogram() for point in plan.points}
     watched: dict[fx.Node, list[Histogram]] = {}
     for point in plan.points:
         seen = watched.setdefault(point.source, [])
         if histograms[point.group] not in seen:
             seen.append(histograms[point.group])
-    watcher = _Watcher(graph, watched)
+    watcher = _Watcher(graph, watched, output_mask)
     for sample in inputs:
         watcher.run(sample)
     return histograms

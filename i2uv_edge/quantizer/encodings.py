@@ -43,15 +43,13 @@ class ActivationEncoding:
 class WeightEncoding:
     """A convolution's weights, symmetric: one scale for each index of `axis`, or one for all.
 
-    The bias is stored in int32 steps of input scale x weight scale. `bias_correction` (empty: none)
-    was added to the float bias first, to make up for what rounding the weights does to the mean.
+    The bias is stored in int32 steps of input scale x weight scale.
     """
 
     scale: tuple[float, ...]
     bits: int
     axis: int | None
     method: str
-    bias_correction: tuple[float, ...] = ()
     zero_point: int = 0
     symmetric: bool = True
 
@@ -62,6 +60,7 @@ class Encodings:
 
     `equalization` holds, by convolution, what its output channels were multiplied by before
     anything was measured (see `equalize`); their readers' columns were divided by the same.
+    `bias_correction` holds, by convolution, what was added to its bias (see `bias_correction`).
     """
 
     role: str
@@ -71,6 +70,7 @@ class Encodings:
     activations: Mapping[str, ActivationEncoding] = field(default_factory=dict)
     weights: Mapping[str, WeightEncoding] = field(default_factory=dict)
     equalization: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    bias_correction: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `json.dump` takes; names in network order, numbers that read back exactly."""
@@ -89,6 +89,7 @@ class Encodings:
                 for name, value in self.weights.items()
             },
             "equalization": {name: list(value) for name, value in self.equalization.items()},
+            "bias_correction": {name: list(v) for name, v in self.bias_correction.items()},
         }
 
     @classmethod
@@ -113,6 +114,7 @@ class Encodings:
             activations=_read(ActivationEncoding, document["activations"]),
             weights=_read(WeightEncoding, document["weights"]),
             equalization={name: tuple(v) for name, v in document["equalization"].items()},
+            bias_correction={name: tuple(v) for name, v in document["bias_correction"].items()},
         )
 
 

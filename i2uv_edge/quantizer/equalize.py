@@ -9,7 +9,8 @@ with nine steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from i2uv_edge.quantizer.graph import (
 __all__ = ["apply_scales", "find_scales"]
 
 _SMALLEST_RANGE = 1e-6  # of a channel that is always zero
+_FEWEST_VALUES = 256  # of a channel, for its range to be known: a global code has one a sample
 _STRONGEST = 16.0  # largest ratio between the scales of one tensor's channels
 
 
@@ -41,8 +43,8 @@ class _Flow:
 
     `value` is the first tensor with those channels as its own: the ReLU's output, or a global code
     after it has been reshaped, where output k of the convolution is channel k modulo `channels`.
-    `sinks` are the reading convolutions and the first column each reads them at, `constants` what is
-    added on the way, `neighbours` what else enters the concatenations on the way.
+    `sinks` are the reading convolutions and the first column each reads them at, `constants` what
+    is added on the way, `neighbours` what else enters the concatenations on the way.
     """
 
     source: fx.Node
@@ -54,9 +56,12 @@ class _Flow:
 
 
 def find_scales(
-    graph: fx.GraphModule, inputs: Iterable[Tensor], *, strength: float
+    graph: fx.GraphModule, inputs: Sequence[Tensor], *, strength: float
 ) -> dict[str, tuple[float, ...]]:
     """Return channel scales by convolution, from the ranges of a few samples.
+
+    Layers whose samples are too few to know a channel's range are left alone: scaled up by what
+    sixteen samples show, a code that is rare would set the range of all.
 
     Parameters
     ----------
@@ -64,12 +69,18 @@ def find_scales(
         0 leaves the channels of a tensor in proportion, 1 gives all of them the same range, at the
         cost of weights that differ as much as the channels did.
     """
-    flows = _flows(graph)
+    flows = [
+        flow
+        for flow in _flows(graph)
+        if len(inputs) * math.prod(shape_of(flow.value)[2:]) >= _FEWEST_VALUES
+    ]
     ranges = _channel_ranges(graph, inputs, flows)
     movable = {flow.value for flow in flows}
     scales: dict[str, tuple[float, ...]] = {}
     for flow in flows:
         channel = np.maximum(ranges[flow.value], _SMALLEST_RANGE)
+        if channel.max() <= _SMALLEST_RANGE:  # dead: nothing to bring anywhere
+            continue
         fixed = [ranges[node].max() for node in flow.neighbours if not _comes_from(node, movable)]
         target = max(fixed, default=1.0)
         ratio = np.minimum((channel.max() / channel) ** strength, _STRONGEST)

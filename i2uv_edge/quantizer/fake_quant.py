@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 from i2uv_edge.networks.layers import Upsample
 
-__all__ = ["ActivationQuantizer", "QuantConv2d", "QuantUpsample", "affine_parameters"]
+__all__ = ["ActivationQuantizer", "QuantAdd", "QuantConv2d", "QuantUpsample", "affine_parameters"]
 
 _OPS = cast(Any, torch.ops.quantized_decomposed)
+_TIE_GRID = 2.0**24  # finer than float32 at an int8 step
 _SMALLEST_SPAN = 1e-6  # of an activation that is always zero: any grid holds it
 WEIGHT_LIMIT = 127  # symmetric int8 without -128, as TFLite's kernels require
 
@@ -84,8 +85,9 @@ class ActivationQuantizer(nn.Module):
             return (q - self.zero_point) * self.scale
         scale, zero = self.encoding
         if x.dtype == torch.float64:
-            q = torch.clamp(torch.round(x / scale) + zero, self.low, self.high)
-            return (q - zero) * scale
+            # The inner rounding keeps what is half a step in float32 a tie here.
+            steps = torch.round(torch.round(x / scale * _TIE_GRID) / _TIE_GRID)
+            return (torch.clamp(steps + zero, self.low, self.high) - zero) * scale
         dtype = torch.int8 if self.bits == 8 else torch.int16
         q = _OPS.quantize_per_tensor.default(x, scale, zero, self.low, self.high, dtype)
         result: Tensor = _OPS.dequantize_per_tensor.default(
@@ -118,6 +120,28 @@ class QuantUpsample(Upsample):
         return torch.floor(exact + 0.5) * scale
 
 
+class QuantAdd(nn.Module):
+    """Sum of two integer tensors, rescaled as XNNPACK's kernel does it: multipliers of 21 bits."""
+
+    graph_kind = "add"
+
+    def __init__(
+        self, first: ActivationQuantizer, second: ActivationQuantizer, target: ActivationQuantizer
+    ) -> None:
+        super().__init__()
+        self._quantizers = (first, second, target)  # references, not submodules
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.training or x.dtype != torch.float64:
+            return x + y
+        first, second, target = (np.float32(item.encoding[0]) for item in self._quantizers)
+        ratios = np.array([first / target, second / target], np.float32)
+        shift = 20 - (int(np.frexp(ratios.max())[1]) - 1)
+        a, b = np.rint(np.ldexp(ratios.astype(np.float64), shift))
+        total = torch.round(x / float(first)) * a + torch.round(y / float(second)) * b
+        return torch.floor(total / 2.0**shift + 0.5) * float(target)
+
+
 def _interpolation(size: int, target: int, corners: bool) -> Tensor:
     """(target, size) float64 weights in steps of 1/2048, computed in float32 as the kernel does."""
     steps = np.arange(target, dtype=np.float32)
@@ -144,6 +168,8 @@ class QuantConv2d(nn.Module):
         The float convolution, batch norm folded in.
     source
         The quantizer of its input: the bias is stored in steps of input scale x weight scale.
+    target
+        The quantizer of its output, behind the ReLU if there is one.
     per_channel
         One scale for each output channel, or one for all.
     """
@@ -151,7 +177,12 @@ class QuantConv2d(nn.Module):
     graph_kind = "conv"
 
     def __init__(
-        self, conv: nn.Conv2d, source: ActivationQuantizer, *, per_channel: bool = True
+        self,
+        conv: nn.Conv2d,
+        source: ActivationQuantizer,
+        target: ActivationQuantizer,
+        *,
+        per_channel: bool = True,
     ) -> None:
         super().__init__()
         if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
@@ -171,6 +202,7 @@ class QuantConv2d(nn.Module):
         self.rounded_bias: Tensor
         self.register_buffer("rounded_bias", zeros.clone(), persistent=False)
         self._source = (source,)  # a tuple: a reference, not a submodule
+        self._target = (target,)
 
     @property
     def source(self) -> ActivationQuantizer:
@@ -210,13 +242,36 @@ class QuantConv2d(nn.Module):
 
     def integer_weight(self) -> NDArray[np.int8]:
         """The weights as stored, OIHW, -127..127."""
-        return cast(NDArray[np.int8], self._integers(self.weight.detach()).cpu().numpy())
+        return cast(NDArray[np.int8], self._integers().detach().cpu().numpy())
 
-    def _integers(self, weight: Tensor) -> Tensor:
+    def _integers(self) -> Tensor:
+        # In float32 whatever type the module has: the file's integers are rounded from these.
         result: Tensor = _OPS.quantize_per_channel.default(
-            weight, self.scale, self.zero_point, 0, -WEIGHT_LIMIT, WEIGHT_LIMIT, torch.int8
+            self.weight.float(),
+            self.scale.float(),
+            self.zero_point,
+            0,
+            -WEIGHT_LIMIT,
+            WEIGHT_LIMIT,
+            torch.int8,
         )
         return result
+
+    def _exact(self, x: Tensor) -> Tensor:
+        """Integer sums, requantized in float32 as XNNPACK's kernel does it (float64 in and out)."""
+        step = np.float32(self.source.encoding[0])
+        target = np.float32(self._target[0].encoding[0])
+        sums = F.conv2d(
+            torch.round(x / float(step)),
+            self._integers().double(),
+            torch.from_numpy(self.integer_bias().astype(np.float64)),
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+        ratio = step * self.scale.detach().float().numpy() / target
+        return (sums.float() * torch.from_numpy(ratio)[:, None, None]).double() * float(target)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -224,12 +279,10 @@ class QuantConv2d(nn.Module):
             weight = torch.clamp(_round(self.weight / scale), -WEIGHT_LIMIT, WEIGHT_LIMIT) * scale
             bias: Tensor = self.bias
         elif x.dtype == torch.float64:
-            scale = self.scale.double()[:, None, None, None]
-            weight = self._integers(self.weight.float()).double() * scale
-            bias = torch.from_numpy(self.integer_bias() * self.bias_step())
+            return self._exact(x)
         else:
             weight = _OPS.dequantize_per_channel.default(
-                self._integers(self.weight),
+                self._integers(),
                 self.scale,
                 self.zero_point,
                 0,

@@ -77,6 +77,21 @@ _METHOD_KINDS = {
 }
 
 
+class _Root(nn.Module):
+    """Keeps a network's own names apart from those a graph module has (`code`, `graph`, ...)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.network(x)
+        return result
+
+
+_PREFIX = "network."
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
@@ -106,7 +121,7 @@ def prepare(module: nn.Module, input_shape: tuple[int, int, int, int]) -> fx.Gra
         The network does something that has no lowering.
     """
     check_finite(module)
-    root = deploy(module)
+    root = _Root(deploy(module))
     try:
         traced = _Tracer().trace(root)
     except Exception as error:  # torch.fx raises anything the traced code can raise
@@ -239,15 +254,13 @@ def _name_layers(graph: fx.GraphModule) -> None:
     taken: dict[str, int] = {}
     for node in graph.graph.nodes:
         if node.op in ("call_module", "get_attr"):
-            layer = str(node.target)
+            layer = str(node.target).removeprefix(_PREFIX)
         elif node.op in ("placeholder", "output"):
-            layer = node.name
-        elif node.op == "get_attr":
-            layer = str(node.target)
+            layer = kind_of(node)
         else:
             stack = node.meta.get("nn_module_stack") or {}
             path = next(reversed(stack.values()))[0] if stack else ""
-            layer = f"{path}.{_target(node)}" if path else _target(node)
+            layer = f"{path}.{_target(node)}".removeprefix(_PREFIX)
         count = taken.get(layer, 0)
         taken[layer] = count + 1
         weighted = node.op == "call_module" and any(True for _ in module_of(node).parameters())
@@ -260,8 +273,8 @@ def _name_layers(graph: fx.GraphModule) -> None:
         node.meta["layer"] = f"{layer}_{count}" if count else layer
         if count and node.op == "call_module":
             # Each use of a layer reads another tensor, and may become another integer layer.
-            graph.add_submodule(layer_of(node), copy.deepcopy(module_of(node)))
-            node.target = layer_of(node)
+            graph.add_submodule(_PREFIX + layer_of(node), copy.deepcopy(module_of(node)))
+            node.target = _PREFIX + layer_of(node)
 
 
 def _drop_identities(graph: fx.GraphModule) -> None:

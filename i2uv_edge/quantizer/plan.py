@@ -7,7 +7,7 @@ both inputs. What is float stays float until a convolution or a concatenation ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -45,12 +45,20 @@ class Point:
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """The outcome: integer operations, quantization points and the share of work left in float."""
+    """The outcome: what is integer, where it is rounded, and how much work is left in float."""
 
     integer: frozenset[fx.Node]
     points: tuple[Point, ...]
+    groups: Mapping[fx.Node, str]  # the group of every tensor that is integer or becomes so
     macs: int
     float_macs: int
+
+    @property
+    def convolutions(self) -> tuple[fx.Node, ...]:
+        """The integer convolutions in running order."""
+        graphs = {node.graph for node in self.integer}
+        nodes = (node for graph in graphs for node in graph.nodes)
+        return tuple(n for n in nodes if n in self.integer and kind_of(n) == "conv")
 
     @property
     def float_macs_share(self) -> float:
@@ -117,10 +125,11 @@ def make_plan(
     kept_float = _overridden(nodes, recipe, role)
     integer = _integer_nodes(nodes, kept_float, recipe)
     _check_share(nodes, integer, recipe)
-    points = _points(nodes, integer, concat, recipe)
+    points, groups = _points(nodes, integer, concat, recipe)
     return QuantPlan(
         integer=frozenset(integer),
-        points=tuple(points),
+        points=points,
+        groups=groups,
         macs=sum(map(mac_count, nodes)),
         float_macs=sum(mac_count(node) for node in nodes if node not in integer),
     )
@@ -148,19 +157,25 @@ def _integer_nodes(
 ) -> set[fx.Node]:
     integer: set[fx.Node] = set()
     for node in nodes:
-        if node in kept_float:
-            continue
         kind = kind_of(node)
+        fused = kind == "relu" and fuses_relu(tensor_inputs(node)[0])
+        if node in kept_float and not fused:  # a fused ReLU is what it is part of
+            continue
         # A constant takes whatever type the rest of an operation has.
         inputs = [s in integer for s in tensor_inputs(node) if kind_of(s) != "constant"]
         if (
             kind == "conv"
             or (kind == "input" and (recipe.input == "int8" or "encoding" in node.meta))
             or (kind == "concat" and any(inputs))
-            or (kind in _FOLLOWS_INPUTS and inputs and all(inputs))
+            or (kind in _FOLLOWS_INPUTS and inputs and all(inputs) and _adds_tensors(node))
         ):
             integer.add(node)
     return integer
+
+
+def _adds_tensors(node: fx.Node) -> bool:
+    """False for a sum with a Python number, which is arithmetic on a float map."""
+    return kind_of(node) != "add" or all(isinstance(item, fx.Node) for item in node.args[:2])
 
 
 def _check_share(nodes: list[fx.Node], integer: set[fx.Node], recipe: RecipeSpec) -> None:
@@ -180,7 +195,7 @@ def _check_share(nodes: list[fx.Node], integer: set[fx.Node], recipe: RecipeSpec
 
 def _points(
     nodes: list[fx.Node], integer: set[fx.Node], concat: ConcatRanges, recipe: RecipeSpec
-) -> list[Point]:
+) -> tuple[tuple[Point, ...], dict[fx.Node, str]]:
     groups = _Groups()
     found: list[tuple[fx.Node, fx.Node | None]] = []  # (tensor, the reader it is rounded for)
     entering: dict[fx.Node, list[fx.Node]] = {}  # float tensors and their integer readers
@@ -225,7 +240,7 @@ def _points(
     for source, reader in found:
         root = groups.find((source, reader) if reader else source)
         first.setdefault(root, names[source, reader])
-    return [
+    points = tuple(
         Point(
             name=names[source, reader],
             source=source,
@@ -234,7 +249,9 @@ def _points(
             entering=reader,
         )
         for source, reader in found
-    ]
+    )
+    tensors = (node for node in nodes if node in integer or node in entering)
+    return points, {n: first[groups.find(n)] for n in tensors if groups.find(n) in first}
 
 
 def _point_name(source: fx.Node, reader: fx.Node | None) -> str:

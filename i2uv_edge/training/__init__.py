@@ -1,1 +1,1 @@
-"""Training the networks: losses, the loop, and what a run is made of (``export/training/*.toml``)."""
+"""Training the networks: losses, the loop, and what a run is made of (TOML)."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from i2uv_edge import resources, strict_toml
 from i2uv_edge.errors import UsageError
+
+# Seeds from here on belong to held-out samples, on which no run may train.
+RESERVED_SEEDS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class TrainingConfig:
     Attributes
     ----------
     steps, batch : optimiser steps, samples a step
-    learning_rate, weight_decay, warmup_steps, gradient_clip : AdamW under linear warm-up, then cosine
-        decay to a hundredth
+    learning_rate, weight_decay, warmup_steps, gradient_clip : AdamW under linear warm-up, then
+        cosine decay to a hundredth
     ema : decay of the weight average that is saved and evaluated; 0 saves the last weights
     teacher_forcing : part of the run over which the warps' maps pass from true to predicted
     precision : autocast type of the network's forward pass
@@ -67,13 +71,32 @@ class TrainingConfig:
     loss: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "checkpoint_every", "evaluate_every", "evaluation_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
-        if self.batch < 2:
-            raise ValueError("batch = 1: batch normalisation needs at least 2 samples a step")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
+        for name in ("learning_rate", "gradient_clip"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)} must be greater than 0")
         if not 0.0 <= self.ema < 1.0:
             raise ValueError(f"ema = {self.ema} must lie in 0..1, 1 excluded")
+        for name in ("teacher_forcing", "coarse_edges", "predicted_maps"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)} must lie in 0..1")
+        if not 0 <= self.seed < RESERVED_SEEDS:
+            raise ValueError(f"seed = {self.seed} must lie in 0..2^40, which excluded")
+
+
+_LEAST = {
+    "steps": 1,
+    "batch": 2,  # batch normalisation needs two samples
+    "weight_decay": 0,
+    "warmup_steps": 0,
+    "workers": 0,
+    "threads": 1,
+    "checkpoint_every": 1,
+    "evaluate_every": 1,
+    "evaluation_samples": 1,
+}
 
 
 def load_config(network: str, path: Path | None = None, **overrides: Any) -> TrainingConfig:

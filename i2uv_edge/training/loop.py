@@ -7,20 +7,20 @@ would have seen.
 from __future__ import annotations
 
 import math
-import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from i2uv_edge.errors import InputError, UsageError
-from i2uv_edge.networks.checkpoint import save_checkpoint
+from i2uv_edge.networks.checkpoint import load_checkpoint, save_checkpoint
 from i2uv_edge.networks.registry import build
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.training.config import TrainingConfig
@@ -85,9 +85,12 @@ def train(
     UsageError
         ``output`` holds a run and ``resume`` is False, or the reverse.
     InputError
-        The loss became NaN, or the state file is damaged.
+        The loss or its gradient became NaN, or the state file is damaged.
     """
     torch.set_num_threads(config.threads)
+    # Here and not in the workers, which inherit it: OpenCV would wait there, for ever, for threads
+    # that the fork left behind.
+    cv2.setNumThreads(1)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
     run = _Run(spec, config, output, resume=resume, initial=initial)
@@ -95,7 +98,7 @@ def train(
         if report is not None:
             report(progress)
     path = output / f"{spec.name}.safetensors"
-    save_checkpoint(run.averaged, path, {"network": spec.name, "step": str(run.step)})
+    save_checkpoint(run.averaged, path, {"network": spec.name})
     return path
 
 
@@ -116,8 +119,6 @@ class _Run:
         self.task = make_task(spec, config)
         self.module = build(spec).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if initial is not None:
-            from i2uv_edge.networks.checkpoint import load_checkpoint
-
             load_checkpoint(self.module, initial)
         self.averaged = build(spec)
         self.averaged.load_state_dict(self.module.state_dict())
@@ -165,19 +166,24 @@ class _Run:
         coin = random.Random(config.seed * 1_000_003 + self.step).random()
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
             loss = self.task.loss(self.module, batch, self.step / config.steps, coin)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise InputError(
-                f"the loss is {value} at step {self.step}; the state before it is kept",
-                expected="a finite loss",
-                remedy="resume with a smaller --learning-rate",
-            )
+        value = self._finite("loss", loss)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.module.parameters(), config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), config.gradient_clip)
+        self._finite("norm of the gradient", norm)
         self.optimizer.step()
         self._average()
         return value
+
+    def _finite(self, what: str, tensor: Tensor) -> float:
+        value = float(tensor.detach())
+        if math.isfinite(value):
+            return value
+        raise InputError(
+            f"the {what} is {value} at step {self.step}",
+            expected="a finite number",
+            remedy=f"go on from {self.output / STATE}: --resume, with a smaller --learning-rate",
+        )
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -194,7 +200,7 @@ class _Run:
     def _evaluate(self) -> float:
         config = self.config
         samples = _Samples(self.task, EVALUATION_SEED, 0, config.evaluation_samples)
-        loader: DataLoader[Batch] = DataLoader(samples, batch_size=50)
+        loader: Iterable[Batch] = DataLoader(samples, batch_size=50)
         scores = [self.task.score(self.averaged, batch) for batch in loader]
         return float(np.concatenate(scores).mean())
 
@@ -221,7 +227,7 @@ class _Run:
         }
         partial = self.output / f"{STATE}.partial"
         torch.save(content, partial)
-        os.replace(partial, self.output / STATE)
+        partial.replace(self.output / STATE)
 
     def _restore(self, path: Path) -> None:
         if not path.is_file():
@@ -236,9 +242,10 @@ class _Run:
             self.averaged.load_state_dict(content["averaged"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.step = int(content["step"])
-        except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        except Exception as error:  # a file of another kind makes the unpickler raise anything
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise InputError(
-                f"{path} cannot be resumed from ({error})",
+                f"{path} cannot be resumed from ({reason})",
                 expected="the state of a run of the same network",
                 remedy="start a new run in another folder",
             ) from error
@@ -281,9 +288,6 @@ class _Log:
 
 
 def _one_thread(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 

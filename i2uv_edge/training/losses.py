@@ -27,8 +27,10 @@ class MapLoss:
         self.along_v = self.mask[..., 1:, :] * self.mask[..., :-1, :]
 
     def stages(self, predicted: tuple[Tensor, ...], truth: Tensor) -> Tensor:
-        """Maps (N, 3, m, m), coarse to fine, against the finest truth (N, 3, M, M), equally
-        weighted; the coarser truths are sampled from it."""
+        """Maps (N, 3, m, m), coarse to fine, against the finest truth (N, 3, M, M).
+
+        The stages weigh the same; the coarser truths are sampled from the finest.
+        """
         total = self.finest(predicted[-1], truth)
         for coarse in predicted[:-1]:
             size = coarse.shape[-1]

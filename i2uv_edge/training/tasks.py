@@ -1,7 +1,7 @@
 """What each kind of network learns from: its samples, its loss, its score.
 
-The loop knows only `Task`. A task makes sample ``i`` of the run from (seed, i) alone, so a resumed run
-sees what an unbroken one would have seen.
+The loop knows only `Task`. A task makes sample ``i`` of the run from (seed, i) alone, so a resumed
+run sees what an unbroken one would have seen.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from i2uv_edge.hand.metrics import pa_mpvpe
 from i2uv_edge.hand.model import FloatArray, HandModel
 from i2uv_edge.networks.affinenet_edge import AffineNetEdge
 from i2uv_edge.spec import NetworkSpec
-from i2uv_edge.training.config import TrainingConfig
+from i2uv_edge.training.config import RESERVED_SEEDS, TrainingConfig
 from i2uv_edge.training.losses import MapLoss, resize
 
-# The seed of held-out samples; no run's seed is negative, so none ever trains on them.
-EVALUATION_SEED = 1 << 40
+EVALUATION_SEED = RESERVED_SEEDS  # of the samples that a run is evaluated on
 
 Sample = dict[str, NDArray[np.generic]]
 Batch = dict[str, Tensor]
@@ -37,7 +36,7 @@ class Task(Protocol):
         """Sample ``index`` of the run; called in worker processes."""
 
     def loss(self, module: nn.Module, batch: Batch, progress: float, coin: float) -> Tensor:
-        """Training loss at ``progress`` 0..1 of the run; ``coin`` is uniform in 0..1, for choices."""
+        """Training loss at ``progress`` 0..1 of the run; ``coin``, 0..1, is for random choices."""
 
     def score(self, module: nn.Module, batch: Batch) -> FloatArray:
         """(N,) error in millimetres."""
@@ -69,7 +68,7 @@ class PictureToMap:
         return {
             "picture": sample.picture,
             "coarse": sample.coarse,
-            "scale_mm": np.float32(sample.frame.scale_mm),
+            "scale_mm": np.asarray(sample.frame.scale_mm, np.float32),
         }
 
     def loss(self, module: nn.Module, batch: Batch, progress: float, coin: float) -> Tensor:
@@ -78,7 +77,7 @@ class PictureToMap:
         guides = None
         # While the coarse maps are centimetres off, warps that follow them fetch the wrong places
         # and teach the network to ignore what they fetch.
-        if coin < 1.0 - progress / max(self.teacher_forcing, 1e-9):
+        if progress < self.teacher_forcing and coin < 1.0 - progress / self.teacher_forcing:
             size = truth.shape[-1]
             guides = (resize(truth, size // 4), resize(truth, size // 2), truth)
         maps = module.stages(_picture(batch), guides)
@@ -91,8 +90,10 @@ class PictureToMap:
 
 
 class SuperResolution:
-    """SRNet: map of the coarse mesh -> map of the fine mesh, both normalised by the coarse hand's
-    extent. Score: mean vertex error (MPVPE) over the hand."""
+    """SRNet: map of the coarse mesh -> map of the fine mesh. Score: mean vertex error (MPVPE).
+
+    Both maps are normalised by the coarse hand's extent, each axis by its own.
+    """
 
     def __init__(self, spec: NetworkSpec, config: TrainingConfig) -> None:
         model = HandModel.load()

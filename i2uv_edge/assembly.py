@@ -1,0 +1,210 @@
+"""The sealed part of a bundle, file by file, from a model's networks."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from i2uv_edge import resources
+from i2uv_edge.atlases import ModelAtlases
+from i2uv_edge.bundle import seal, write_json
+from i2uv_edge.chain import ChainSpec
+from i2uv_edge.comparison import PICTURE_SIZE, tflite_chain
+from i2uv_edge.convert.tflite import to_tflite
+from i2uv_edge.data.calibration import CalibrationSet
+from i2uv_edge.data.evaluation import read_evaluation, write_evaluation
+from i2uv_edge.data.pictures import PREPROCESS
+from i2uv_edge.data.rendered_set import read_set
+from i2uv_edge.data.synthetic import SceneSettings
+from i2uv_edge.dumps import write_dump
+from i2uv_edge.networks.checkpoint import save_checkpoint
+from i2uv_edge.networks.layers import deploy
+from i2uv_edge.networks.model import Network
+from i2uv_edge.quantizer.network import QuantizedNetwork, quantize
+from i2uv_edge.requests import Notify
+from i2uv_edge.runners import Stored, TfliteRunner, TorchRunner
+from i2uv_edge.spec import ModelSpec, NetworkSpec, RecipeSpec, Role, TargetSpec, TensorSpec
+
+__all__ = ["Build", "write_sealed"]
+
+GOLDEN_SAMPLES = 4
+TOOLS = ("i2uv-edge", "torch", "numpy", "opencv-python-headless", "ai-edge-litert")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a bundle is made from.
+
+    Attributes
+    ----------
+    model, recipe, target : what was asked for
+    networks : with their weights, in running order
+    calibration : None for a recipe that quantizes nothing
+    """
+
+    model: ModelSpec
+    recipe: RecipeSpec
+    target: TargetSpec
+    networks: Mapping[Role, Network]
+    calibration: CalibrationSet | None
+
+    @property
+    def specs(self) -> dict[Role, NetworkSpec]:
+        """The networks' contracts."""
+        return {role: network.spec for role, network in self.networks.items()}
+
+
+def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
+    """Quantize, convert and write everything that the manifest lists, and the manifest.
+
+    Raises
+    ------
+    InputError
+        A calibration picture cannot be read, or makes the network give what is not finite.
+    ConversionError
+        A layer that cannot be quantized or converted.
+    """
+    atlases = ModelAtlases.of_networks(build.specs)
+    encodings: dict[str, Any] = {}
+    for role, network in build.networks.items():
+        save_checkpoint(
+            network.module,
+            folder / "float" / f"{role}.safetensors",
+            {"network": network.spec.name},
+            dtype=torch.float32,
+        )
+        made: torch.nn.Module | QuantizedNetwork = deploy(network.module)
+        if build.calibration is not None:
+            feeds = _counted_feeds(role, build, build.calibration, atlases, notify)
+            made = quantize(
+                network.module,
+                build.recipe,
+                feeds,
+                network_role=role,
+                output_mask=atlases.fine.mask if role == "srnet" and atlases.fine else None,
+            )
+            encodings[role] = made.encodings.to_dict()
+        notify(f"converting {role}", 0, 0)
+        to_tflite(made, network.spec, folder / f"{role}.tflite")
+    if encodings:
+        write_json(folder / "encodings.json", encodings)
+    atlases.write(folder / "atlas.npz")
+    write_evaluation(folder / "eval")
+    if "affinenet" in build.networks:
+        _write_golden(folder, build.specs, atlases)
+    seal(folder, _manifest_fields(folder, build), parents=_parents(build))
+
+
+def _counted_feeds(
+    role: Role,
+    build: Build,
+    calibration: CalibrationSet,
+    atlases: ModelAtlases,
+    notify: Notify,
+) -> Iterator[NDArray[np.float32]]:
+    total = len(calibration.paths)
+    for done, feed in enumerate(_feeds(role, build, calibration, atlases)):
+        notify(f"calibrating {role}", done, total)
+        yield feed
+
+
+def _feeds(
+    role: Role, build: Build, calibration: CalibrationSet, atlases: ModelAtlases
+) -> Iterator[NDArray[np.float32]]:
+    """What the network of that role will be fed with, one calibration sample at a time."""
+    affinenet = build.networks.get("affinenet")
+    if role == "affinenet":
+        yield from calibration.batches(build.networks[role].spec.input.shape[1])
+        return
+    chain = ChainSpec()
+    for maps in _coarse_maps(affinenet, calibration, atlases):
+        yield chain.normalise(maps, chain.bounds(atlases.coarse.read_vertices(maps)))
+
+
+def _coarse_maps(
+    affinenet: Network | None, calibration: CalibrationSet, atlases: ModelAtlases
+) -> Iterator[NDArray[np.float32]]:
+    """(1, M, M, 3) as the float AffineNet answers; without one, the true maps of rendered hands."""
+    if affinenet is None:
+        for _, sample in read_set(resources.calibration_data() / "pictures"):
+            yield atlases.coarse_map(sample.coarse)[None]
+        return
+    runner = TorchRunner(affinenet.module, affinenet.spec)
+    for pictures in calibration.batches(affinenet.spec.input.shape[1]):
+        yield runner({runner.input.name: pictures})[runner.output.name]
+
+
+def _write_golden(folder: Path, specs: Mapping[Role, NetworkSpec], atlases: ModelAtlases) -> None:
+    """What the TFLite files answer to the first samples, for an app's tests to compare with."""
+    chain = tflite_chain(folder, specs, atlases)
+    samples = []
+    for sample in islice(
+        read_evaluation(folder / "eval", specs["affinenet"].input.shape[1]), GOLDEN_SAMPLES
+    ):
+        levels = np.rint(sample.picture * 255).astype(np.uint8)
+        made = {name: array[0] for name, array in chain(sample.picture[None]).items()}
+        samples.append((sample.id, {"input": Stored(levels, 1 / 255, 0), **made}))
+    write_dump(folder / "golden", samples, source="tflite")
+
+
+def _manifest_fields(folder: Path, build: Build) -> dict[str, Any]:
+    sources = {f"checkpoint.{role}": item.source_sha256 for role, item in build.networks.items()}
+    calibration = None
+    if build.calibration is not None:
+        sources["calibration"] = build.calibration.sha256
+        calibration = {
+            "pictures": len(build.calibration.paths),
+            "sha256": build.calibration.sha256,
+        }
+    return {
+        "model": build.model.name,
+        "networks": {role: _contract(folder, spec) for role, spec in build.specs.items()},
+        "recipe": asdict(build.recipe),
+        "target": asdict(build.target),
+        "tools": {**{name: version(name) for name in TOOLS}, "python": platform.python_version()},
+        "sources": sources,
+        "calibration": calibration,
+        "preprocess": _preprocess(build.specs),
+        "chain": ChainSpec().fields(),
+    }
+
+
+def _preprocess(specs: Mapping[Role, NetworkSpec]) -> dict[str, Any]:
+    """How a picture becomes AffineNet's input, as an app has to do it."""
+    size = specs["affinenet"].input.shape[1] if "affinenet" in specs else PICTURE_SIZE
+    margin = SceneSettings().margin
+    return {**PREPROCESS, "size": size, "margin": list(margin)}
+
+
+def _contract(folder: Path, spec: NetworkSpec) -> dict[str, Any]:
+    """What an app has to know to run the network's file."""
+    takes, gives = TfliteRunner(folder / f"{spec.role}.tflite", spec).tensors()
+    return {
+        "name": spec.name,
+        "spec": {key: value for key, value in asdict(spec).items() if key != "name"},
+        "inputs": [{**takes, **_meaning(spec.input)}],
+        "outputs": [{**gives, **_meaning(spec.output)}],
+    }
+
+
+def _meaning(tensor: TensorSpec) -> dict[str, Any]:
+    return {"layout": tensor.layout, "unit": tensor.unit, "range": list(tensor.range)}
+
+
+def _parents(build: Build) -> dict[str, str]:
+    parents: dict[str, str] = {}
+    for role in build.networks:
+        parents[f"float/{role}.safetensors"] = f"checkpoint.{role}"
+        parents[f"{role}.tflite"] = f"float/{role}.safetensors"
+    if build.calibration is not None:
+        parents["encodings.json"] = "calibration"
+    return parents

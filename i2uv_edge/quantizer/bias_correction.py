@@ -1,0 +1,103 @@
+"""What rounding does to a layer's mean, taken out of its bias.
+
+Rounded weights change the mean of every output channel, and the changes add up along the network
+(Nagel et al., ICCV 2019, section 4.2). Here the change is measured on a few samples rather than
+derived: layer by layer in running order, so that each layer's correction sees those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
+
+__all__ = ["apply_corrections", "channel_means", "find_corrections"]
+
+
+class _Means(fx.Interpreter):
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.sums: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if kind_of(n) == "conv":
+            mean = cast(Tensor, value).double().mean((0, 2, 3))
+            self.sums[layer_of(n)] = self.sums.get(layer_of(n), torch.zeros_like(mean)) + mean
+        return value
+
+
+@torch.no_grad()
+def channel_means(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Mean of every output channel of every convolution, before its ReLU, over some samples."""
+    interpreter = _Means(graph)
+    for sample in inputs:
+        interpreter.run(sample)
+    return {layer: total / len(inputs) for layer, total in interpreter.sums.items()}
+
+
+@torch.no_grad()
+def find_corrections(
+    graph: fx.GraphModule, means: Mapping[str, Tensor], inputs: Sequence[Tensor]
+) -> dict[str, tuple[float, ...]]:
+    """Return what to add to each convolution's bias, by layer.
+
+    All samples go through the network together, one operation at a time; what no later operation
+    reads is dropped.
+
+    Parameters
+    ----------
+    graph
+        The fake-quant network, evaluated in the type of its inputs.
+    means
+        `channel_means` of the float network over the same samples.
+    """
+    interpreter = fx.Interpreter(graph)
+    nodes = list(graph.graph.nodes)
+    last_reader = {source: node for node in nodes for source in node.all_input_nodes}
+    values: dict[fx.Node, list[Any]] = {}
+    corrections: dict[str, tuple[float, ...]] = {}
+    for node in nodes:
+        if node.op == "output":
+            break
+        results = [_run(interpreter, node, values, place, x) for place, x in enumerate(inputs)]
+        if kind_of(node) == "conv":
+            mean = torch.stack([result.double().mean((0, 2, 3)) for result in results]).mean(0)
+            correction = (means[layer_of(node)] - mean).float()
+            corrections[layer_of(node)] = tuple(float(value) for value in correction)
+            shift = correction.to(results[0].dtype)[None, :, None, None]
+            results = [result + shift for result in results]
+        values[node] = results
+        for source in node.all_input_nodes:
+            if last_reader[source] is node:
+                del values[source]
+    return corrections
+
+
+def _run(
+    interpreter: fx.Interpreter,
+    node: fx.Node,
+    values: Mapping[fx.Node, list[Any]],
+    place: int,
+    sample: Tensor,
+) -> Any:
+    if node.op == "placeholder":
+        return sample
+    arguments = fx.node.map_arg((node.args, node.kwargs), lambda source: values[source][place])
+    return getattr(interpreter, node.op)(node.target, *cast(tuple[Any, Any], arguments))
+
+
+@torch.no_grad()
+def apply_corrections(graph: fx.GraphModule, corrections: Mapping[str, tuple[float, ...]]) -> None:
+    """Add corrections to the biases of a graph made by `prepare`, in place."""
+    for node in graph.graph.nodes:
+        correction = corrections.get(layer_of(node)) if kind_of(node) == "conv" else None
+        if correction is None:
+            continue
+        conv = cast(nn.Conv2d, module_of(node))
+        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
+        conv.bias = nn.Parameter(bias + torch.tensor(correction))

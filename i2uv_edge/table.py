@@ -1,0 +1,130 @@
+"""A report as a short table: what a person wants to see first, in millimetres.
+
+Everything else is in `report.json`. What failed is not repeated here, see `Report.failures`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from i2uv_edge.scores import BASELINE, Report, Scale, Score
+
+__all__ = ["table"]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the table: what it is called, and the rows of the report it shows."""
+
+    title: str
+    reference: str
+    metric: str
+
+
+_COMPARED = (
+    _Line("PA-MPVPE, mm", "truth", "pa_mpvpe_mm"),
+    _Line("F@5", "truth", "f5"),
+    _Line("spread ratio", "truth", "spread_ratio"),
+    _Line("flicker, mm", "truth", "flicker_mm"),
+    _Line("off float, mean mm", "float", "vertex_mean_mm"),
+    _Line("off float, p95 mm", "float", "vertex_p95_mm"),
+    _Line("off float, p99 mm", "float", "vertex_p99_mm"),
+    _Line("off fake-quant, mean mm", "fake-quant", "vertex_mean_mm"),
+)
+_EVALUATED = (
+    _Line("MPVPE, mm", "truth", "vertex_mean_mm"),
+    _Line("PA-MPVPE, mm", "truth", "pa_mpvpe_mm"),
+    _Line("PA-MPJPE, mm", "truth", "pa_mpjpe_mm"),
+    _Line("F@5", "truth", "f5"),
+    _Line("F@15", "truth", "f15"),
+    _Line("normals, degrees", "truth", "normal_deg"),
+    _Line("spread ratio", "truth", "spread_ratio"),
+    _Line("flicker, mm", "truth", "flicker_mm"),
+)
+_STAGES = {
+    "chained": "both networks chained",
+    "srnet": "the SRNet alone",
+    "affinenet": "the AffineNet",
+}
+_ORIGINS = {"truth": "the ground truth", "template": "the built-in hand fitted to the reference"}
+
+
+def table(report: Report, sizes: Mapping[str, int] | None = None) -> str:
+    """Lay out the last stage of a report, a column for each runner.
+
+    Parameters
+    ----------
+    report
+        What was measured and judged.
+    sizes
+        Bytes of the networks by runner, for a line of its own.
+    """
+    stage = next((s for s in _STAGES if any(score.stage == s for score in report.scores)), None)
+    if stage is None:
+        return f"{report.model}: nothing was compared"
+    scores = [score for score in report.scores if score.stage == stage]
+    names = sorted(dict.fromkeys(score.candidate for score in scores), key=lambda n: n != BASELINE)
+    compared = any(score.reference != "truth" for score in scores)
+    rows = [
+        row
+        for line in (_COMPARED if compared else _EVALUATED)
+        if (row := _row(line, scores, names))
+    ]
+    if sizes:
+        cells = (f"{sizes[name] / 1e6:.2f}" if sizes.get(name) else "" for name in names)
+        rows.append(("weights, MB", *cells, "", ""))
+    limit = "limit" if any(row[-2] for row in rows) else ""
+    lines = _laid_out([("", *names, limit, ""), *rows])
+    heading = f"{report.model}, {_STAGES[stage]}: {report.samples} samples{_unit(report.scale)}"
+    return "\n".join([heading, "", *lines, "", _sum(report)])
+
+
+def _row(line: _Line, scores: Sequence[Score], names: Sequence[str]) -> tuple[str, ...]:
+    """A line's cells: title, a value for each name, limit and verdict; empty if nobody has one."""
+    found = {
+        score.candidate: score
+        for score in scores
+        if (score.reference, score.metric) == (line.reference, line.metric)
+    }
+    if not found:
+        return ()
+    judged = [score for score in found.values() if score.limit is not None or not score.passed]
+    verdict = ""
+    if judged:
+        verdict = "pass" if all(score.passed for score in judged) else "FAIL"
+    limits = {_number(score.limit) for score in judged if score.limit is not None}
+    values = (_number(found[name].value) if name in found else "" for name in names)
+    return (line.title, *values, " / ".join(sorted(limits)), verdict)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "no number"
+
+
+def _unit(scale: Scale | None) -> str:
+    """Say how long a map unit was taken to be, without which millimetres mean nothing."""
+    if scale is None or not math.isfinite(scale.median_mm):
+        return ""
+    origin = _ORIGINS.get(scale.origin, "the ground truth where there is one")
+    return f", 1 map unit = {scale.median_mm:.0f} mm (median, from {origin})"
+
+
+def _laid_out(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for title, *cells, verdict in rows:
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:-1], strict=True))
+        lines.append("  ".join([title.ljust(widths[0]), *right, verdict]).rstrip())
+    return lines
+
+
+def _sum(report: Report) -> str:
+    judged = [score for score in report.scores if score.limit is not None or not score.passed]
+    failed = sum(not score.passed for score in judged)
+    if failed:
+        return f"{failed} of {len(judged)} checks FAILED"
+    if judged:
+        return f"all {len(judged)} checks passed"
+    return f"{len(report.scores)} numbers, all finite"

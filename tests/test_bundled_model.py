@@ -1,0 +1,34 @@
+"""The default path: the bundled weights and the bundled pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from model_toys import run
+
+from i2uv_edge.networks.model import load_networks
+from i2uv_edge.spec import load_model
+
+pytestmark = pytest.mark.bundled
+
+
+def test_the_bundled_weights_fit_the_default_model() -> None:
+    networks = load_networks(load_model("edge"))
+    assert list(networks) == ["affinenet", "srnet"]
+
+
+@pytest.mark.slow
+def test_the_default_export_passes_every_gate(tmp_path: Path) -> None:
+    ended = run("export", "-o", str(tmp_path / "out"), "--json")
+    assert ended.code == 0, ended.err
+    document = json.loads(ended.out)
+    assert (document["model"], document["samples"]) == ("edge", 200)
+    found = {
+        (score["candidate"], score["metric"]): score["value"]
+        for score in document["scores"]
+        if (score["reference"], score["stage"]) == ("truth", "chained")
+    }
+    assert found["float", "pa_mpvpe_mm"] <= 13
+    assert found["tflite", "spread_ratio"] >= 0.8
