@@ -235,8 +235,7 @@ def _runner(contents: Contents, name: str) -> HandRunner:
     if name in contents.available:
         if name == "tflite":
             return tflite_chain(contents.bundle.path, specs, atlases, chain)
-        parts = {role: _fake_quant(contents, role) for role in specs}
-        return _chain(name, parts, atlases, chain)
+        return _chain(name, _fake_quant(contents), atlases, chain)
     if Path(name).is_dir():
         return _dump(contents.bundle, name)
     raise UsageError(
@@ -251,11 +250,14 @@ def _float(contents: Contents, role: Role) -> nn.Module:
     return module
 
 
-def _fake_quant(contents: Contents, role: Role) -> TorchRunner:
+def _fake_quant(contents: Contents) -> dict[Role, TorchRunner]:
     stored = json.loads(contents.bundle.file("encodings.json").read_bytes())
-    encodings = Encodings.from_dict(stored[role])
-    quantized = load_quantized(_float(contents, role), contents.recipe, encodings)
-    return TorchRunner(quantized.module, contents.specs[role], name="fake-quant")
+    parts: dict[Role, TorchRunner] = {}
+    for role, spec in contents.specs.items():
+        encodings = Encodings.from_dict(stored[role])
+        quantized = load_quantized(_float(contents, role), contents.recipe, encodings)
+        parts[role] = TorchRunner(quantized.module, spec, name="fake-quant")
+    return parts
 
 
 def _dump(bundle: Bundle, folder: str) -> DumpRunner:

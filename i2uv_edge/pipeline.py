@@ -56,9 +56,8 @@ __all__ = ["calibrate", "evaluate", "export", "train", "validate"]
 
 T = TypeVar("T")
 
-POST_TRAINING = (
-    "w8a8"  # the recipe whose gates an integer recipe without gates of its own is held to
-)
+# The recipe whose gates an integer recipe without gates of its own is held to.
+POST_TRAINING = "w8a8"
 CALIBRATION_SIZE = 256  # side of the pictures in a calibration set, enough for every network
 
 

@@ -1,31 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from runner_toys import SIZE, Ports, ports
 
 from i2uv_edge.chain import Chain, ChainSpec
 from i2uv_edge.errors import InputError
-from i2uv_edge.spec import TensorSpec
 
 Array = NDArray[Any]
-SIZE = 4
-
-
-@dataclass(frozen=True)
-class Ports:
-    input: TensorSpec
-    output: TensorSpec
-
-
-def ports(size: int = SIZE, out: int = SIZE) -> Ports:
-    return Ports(
-        TensorSpec("image", (1, size, size, 3), "NHWC", "rgb", (0.0, 1.0)),
-        TensorSpec("uv_map", (1, out, out, 3), "NHWC", "crop", (0.0, 1.0)),
-    )
 
 
 class FakeRunner:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,13 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
+from runner_toys import SIZE, ports
 
 from i2uv_edge import runners
 from i2uv_edge.errors import InputError, MissingDependencyError
 from i2uv_edge.runners import Stored, TfliteRunner, TorchRunner
-from i2uv_edge.spec import TensorSpec
 
 Array = NDArray[Any]
-SIZE = 4
-
-
-@dataclass(frozen=True)
-class Ports:
-    input: TensorSpec
-    output: TensorSpec
-
-
-def ports(size: int = SIZE, out: int = SIZE) -> Ports:
-    return Ports(
-        TensorSpec("image", (1, size, size, 3), "NHWC", "rgb", (0.0, 1.0)),
-        TensorSpec("uv_map", (1, out, out, 3), "NHWC", "crop", (0.0, 1.0)),
-    )
 
 
 def pictures(count: int = 2, size: int = SIZE) -> Array:

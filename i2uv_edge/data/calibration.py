@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -93,5 +93,4 @@ def write_calibration(
             _, content = cv2.imencode(".png", np.ascontiguousarray(square[:, :, ::-1]))
             # The whole name: a.jpg and a.png are two pictures.
             (folder / f"{path.name}.png").write_bytes(content.tobytes())
-    made = CalibrationSet.of_folder(output)
-    return CalibrationSet(made.paths, skipped, made.sha256)
+    return replace(CalibrationSet.of_folder(output), skipped=skipped)

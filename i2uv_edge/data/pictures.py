@@ -12,7 +12,6 @@ right edge x = 1, whatever the size, so a map's xy go back to the picture by `Bo
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import struct
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from i2uv_edge import bundle
 from i2uv_edge.errors import InputError
 
 __all__ = ["PREPROCESS", "Box", "crop", "list_pictures", "read_picture", "sha256_of", "whole"]
@@ -155,8 +155,7 @@ def list_pictures(folder: Path | str) -> tuple[list[Path], int]:
 def sha256_of(path: Path | str) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return bundle.sha256_of(Path(path))
     except OSError as error:
         raise _unreadable(Path(path), error) from error
 

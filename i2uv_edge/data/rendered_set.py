@@ -57,7 +57,8 @@ def write_set(folder: Path, seed: int, count: int, scene: SceneSettings) -> SetS
         origin=np.stack([s.frame.origin for s in samples]),
         side=np.array([s.frame.side for s in samples]),
     )
-    settings = SetSettings(seed, count, _content_sha256(folder), scene)
+    sha256 = set_sha256([*list_pictures(folder)[0], folder / TRUTH])
+    settings = SetSettings(seed, count, sha256, scene)
     (folder / MANIFEST).write_text(_toml(settings), encoding="utf-8")
     return settings
 
@@ -73,7 +74,7 @@ def read_set(folder: Path) -> Iterator[tuple[str, Sample]]:
     settings = strict_toml.load(SetSettings, folder / MANIFEST)
     paths, _ = list_pictures(folder)
     truth = _read_truth(folder / TRUTH, settings.count)
-    if len(paths) != settings.count or _content_sha256(folder) != settings.sha256:
+    if len(paths) != settings.count or set_sha256([*paths, folder / TRUTH]) != settings.sha256:
         raise DamagedError(
             f"the pictures in {folder} and their {TRUTH} are not the frozen set",
             expected=f"{settings.count} pictures, with {TRUTH} of the hash {settings.sha256}",
@@ -116,10 +117,6 @@ def _read_truth(path: Path, count: int) -> dict[str, NDArray[Any]]:
                 remedy="restore the folder from the repository",
             )
     return truth
-
-
-def _content_sha256(folder: Path) -> str:
-    return set_sha256([*list_pictures(folder)[0], folder / TRUTH])
 
 
 def set_sha256(paths: Sequence[Path]) -> str:

@@ -15,7 +15,7 @@ from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
 from i2uv_edge.quantizer.observers import Histogram
 from i2uv_edge.quantizer.plan import QuantPlan
 
-__all__ = ["observe", "samples"]
+__all__ = ["empty_set", "observe", "samples"]
 
 
 Mask = NDArray[np.bool_]
@@ -93,11 +93,16 @@ def samples(
             count += 1
             yield torch.from_numpy(np.ascontiguousarray(sample.transpose(2, 0, 1)))[None]
     if not count:
-        raise InputError(
-            "the calibration set is empty",
-            expected="at least one sample; 64 or more for useful ranges",
-            remedy="point --calibration to a folder with pictures",
-        )
+        raise empty_set()
+
+
+def empty_set() -> InputError:
+    """The error for a calibration set without a sample."""
+    return InputError(
+        "the calibration set is empty",
+        expected="at least one sample; 64 or more for useful ranges",
+        remedy="point --calibration to a folder with pictures",
+    )
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.quantizer.assemble import assemble
 from i2uv_edge.quantizer.bias_correction import apply_corrections, channel_means, find_corrections
-from i2uv_edge.quantizer.calibrate import observe, samples
+from i2uv_edge.quantizer.calibrate import empty_set, observe, samples
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.equalize import apply_scales, find_scales
 from i2uv_edge.quantizer.graph import prepare, shape_of
@@ -204,9 +204,5 @@ def _peek(
             )
         first.append(batch)
     if not sum(map(len, first)):
-        raise InputError(
-            "the calibration set is empty",
-            expected="at least one sample; 64 or more for useful ranges",
-            remedy="point --calibration to a folder with pictures",
-        )
+        raise empty_set()
     return first, chain(first, stream)
