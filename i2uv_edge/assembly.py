@@ -87,7 +87,7 @@ def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
             feeds = _counted_feeds(role, build, build.calibration, atlases, notify)
             made = quantize(
                 network.module,
-                build.recipe,
+                build.recipe.for_network(network.spec),
                 feeds,
                 network_role=role,
                 output_mask=atlases.fine.mask if role == "srnet" and atlases.fine else None,

@@ -255,7 +255,8 @@ def _fake_quant(contents: Contents) -> dict[Role, TorchRunner]:
     parts: dict[Role, TorchRunner] = {}
     for role, spec in contents.specs.items():
         encodings = Encodings.from_dict(stored[role])
-        quantized = load_quantized(_float(contents, role), contents.recipe, encodings)
+        recipe = contents.recipe.for_network(spec)
+        quantized = load_quantized(_float(contents, role), recipe, encodings)
         parts[role] = TorchRunner(quantized.module, spec, name="fake-quant")
     return parts
 

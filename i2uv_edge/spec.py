@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -92,6 +92,8 @@ class NetworkSpec:
     """One network: `export/networks/NAME.toml`.
 
     `architecture` holds the keyword arguments of the family's constructor, which checks them.
+    `parts` names groups of modules by a glob over their paths, so that one recipe fits every
+    network: "heads" are the layers that give coordinates, "warps" those that sample by them.
     """
 
     name: str
@@ -101,6 +103,7 @@ class NetworkSpec:
     output: TensorSpec
     source: str
     architecture: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,18 +163,25 @@ class ActivationSpec:
 
 @dataclass(frozen=True)
 class Override:
-    """Modules whose path matches the glob `match` ("head*", "decoder.warp*") stay in float."""
+    """Modules that stay in float.
 
-    match: str
+    They are those whose path matches the glob `match` ("head*", "decoder.warp*"), or those of a
+    `part` that the network's own file names ("heads"); one of the two is given.
+    """
+
     reason: str
+    match: str = ""
+    part: str = ""
     network: Literal["affinenet", "srnet", "*"] = "*"
     precision: Literal["float"] = "float"
 
     def __post_init__(self) -> None:
-        if not self.match.strip():
-            raise ValueError("match must name module paths")
+        if bool(self.match.strip()) == bool(self.part.strip()):
+            raise ValueError("an override has either match, a glob of module paths, or part")
         if not self.reason.strip():
-            raise ValueError(f"the override {self.match!r} needs a reason that is not empty")
+            raise ValueError(
+                f"the override {self.match or self.part!r} needs a reason that is not empty"
+            )
 
 
 @dataclass(frozen=True)
@@ -202,6 +212,29 @@ class RecipeSpec:
     def is_float(self) -> bool:
         """Whether nothing is quantized."""
         return self.weights.bits == 32
+
+    def for_network(self, network: NetworkSpec) -> RecipeSpec:
+        """Return the recipe with every part replaced by the network's own glob.
+
+        Raises
+        ------
+        UsageError
+            An override for networks of this role names a part that this one does not have.
+        """
+        overrides = []
+        for override in self.overrides:
+            glob = network.parts.get(override.part)
+            if not override.part:
+                overrides.append(override)
+            elif glob is not None and override.network in ("*", network.role):
+                overrides.append(replace(override, match=glob, part="", network=network.role))
+            elif override.network == network.role:
+                raise UsageError(
+                    f"recipe {self.name}: network {network.name} has no part {override.part!r}",
+                    expected=f"one of {', '.join(network.parts) or 'none: it names no parts'}",
+                    remedy="name its modules under [parts] in the network's file",
+                )
+        return replace(self, overrides=tuple(overrides))
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ layout = "NHWC"
 unit = "crop sides"
 range = [-0.5, 1.5]
 
+[parts]
+heads = "*.head"
+warps = "*.warp"
+
 [architecture]
 stem = 8
 encoder_widths = [16, 16, 32, 32, 48]

@@ -25,7 +25,14 @@ from torch import Tensor, nn
 from i2uv_edge.convert.histogram import dtype_histogram, read_operators
 from i2uv_edge.convert.lowering import lower
 from i2uv_edge.errors import ConversionError
-from i2uv_edge.networks.layers import ConvBnRelu, DepthToSpace, Upsample, Warp, deploy
+from i2uv_edge.networks.layers import (
+    ConvBnRelu,
+    DepthToSpace,
+    FirstChannels,
+    Upsample,
+    Warp,
+    deploy,
+)
 from i2uv_edge.quantizer.graph import prepare
 from i2uv_edge.quantizer.network import QuantizedNetwork, QuantOptions, quantize
 
@@ -33,15 +40,29 @@ HEADS = ("head*", "*warp*")
 
 
 class Warped(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, **sampling: Any) -> None:
         super().__init__()
         self.feature = nn.Conv2d(3, 5, 1)
-        self.warp = Warp(12)
+        self.warp = Warp(12, **sampling)
 
     def forward(self, x: Tensor) -> Tensor:
         # Beyond 0..1 on all sides: the borders are part of what must agree.
         result: Tensor = self.warp(self.feature(x), x * 1.6 - 0.3)
         return result
+
+
+class Forked(nn.Module):
+    """A convolution read raw and behind a batch norm, as the first one of a published AffineNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, padding=1)
+        self.norm = nn.BatchNorm2d(5)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return torch.cat((self.relu(self.norm(y)), y), 1)
 
 
 class Flattened(nn.Module):
@@ -85,6 +106,10 @@ LAYERS = {
     "depth-to-space": one(deepen(12), DepthToSpace(2, 3)),
     "sigmoid": one(deepen(), nn.Sigmoid()),
     "warp": one(Warped()),
+    "warp-zeros": one(Warped(padding="zeros")),
+    "warp-zeros-corners": one(Warped(padding="zeros", align_corners=True)),
+    "first-channels": one(deepen(5), FirstChannels(3)),
+    "forked-norm": one(Forked()),
     "reshape": one(Flattened()),
     "residual": toy(),
     "guided": guided(),

@@ -47,7 +47,7 @@ def test_file_of_a_user_is_built_like_a_bundled_one(tmp_path: Path) -> None:
 def test_unknown_family_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="toy-srnet: unknown family 'srnet_egde'") as raised:
         build(replace(SRNET, family="srnet_egde"))
-    assert raised.value.expected == "one of affinenet_edge, srnet_edge"
+    assert raised.value.expected == "one of affinenet, affinenet_edge, srnet, srnet_edge"
     assert raised.value.remedy == "did you mean 'srnet_edge'?"
 
 

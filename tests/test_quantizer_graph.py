@@ -99,6 +99,17 @@ class _Unknown(nn.Module):
         return result
 
 
+class _NormFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.conv(self.norm(x))
+        return result
+
+
 class _ForkedNorm(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -121,13 +132,22 @@ class _Branching(nn.Module):
     [
         (_Reused(), "layer 'conv' is used 2 times"),
         (_Unknown(), r"layer 'inner\.1': operation Softplus"),
-        (_ForkedNorm(), "layer 'norm': batch norm cannot be folded into 'conv'"),
+        (_NormFirst(), "layer 'norm': batch norm cannot be folded into 'input'"),
         (_Branching(), "_Branching cannot be traced"),
     ],
 )
 def test_what_cannot_be_converted_is_named(network: nn.Module, message: str) -> None:
     with pytest.raises(ConversionError, match=message):
         prepare(settle(network), (1, 3, 8, 8))
+
+
+def test_a_convolution_read_raw_and_normalised_becomes_two() -> None:
+    network = settle(_ForkedNorm())
+    graph = prepare(network, (1, 3, 8, 8))
+    picture = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(graph(picture), network(picture))
+    layers = [layer_of(node) for node in graph.graph.nodes if kind_of(node) == "conv"]
+    assert sorted(layers) == ["conv", "conv_normalized"]
 
 
 def test_identities_and_dropouts_vanish() -> None:

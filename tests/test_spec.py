@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +75,8 @@ def test_every_bundled_network_loads_under_its_file_name(name: str) -> None:
 def test_every_bundled_model_loads(name: str) -> None:
     model = spec.load_model(name)
     assert model.name == name
-    assert model.checkpoints.keys() == model.networks.keys()
+    # The paper's networks are too large to be bundled, and nobody has published weights of them.
+    assert model.checkpoints.keys() == (set() if name == "paper" else model.networks.keys())
 
 
 @pytest.mark.parametrize("name", spec.recipe_names())
@@ -89,8 +90,10 @@ def test_every_bundled_target_names_its_sources(name: str) -> None:
 
 
 def test_the_names_of_the_contract_are_bundled() -> None:
-    assert {"affinenet-edge", "srnet-edge"} <= set(spec.network_names())
-    assert "edge" in spec.model_names()
+    variants = ("r18", "r34", "r50", "r101", "r152", "edge", "tiny")
+    networks = {f"affinenet-{name}" for name in variants} | {"srnet", "srnet-edge"}
+    assert networks <= set(spec.network_names())
+    assert {"edge", "tiny", "paper"} <= set(spec.model_names())
     assert {"float", "w8a8"} <= set(spec.recipe_names())
     assert "sd865" in spec.target_names()
 
@@ -281,7 +284,8 @@ def test_specs_cannot_be_changed() -> None:
     [
         ('match = "head*"\nreason = " "', "needs a reason"),
         ('match = "head*"', "'reason' is missing"),
-        ('match = ""\nreason = "x"', "match must name"),
+        ('match = ""\nreason = "x"', "either match, .* or part"),
+        ('match = "a"\npart = "heads"\nreason = "x"', "either match, .* or part"),
         ('match = "head*"\nreason = "x"\nprecision = "int16"', "precision"),
         ('match = "head*"\nreason = "x"\nnetwork = "srnett"', "network"),
     ],
@@ -305,6 +309,34 @@ def test_a_recipe_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         spec.load_recipe(write(tmp_path, RECIPE.replace(old, new)))
+
+
+def with_parts(**parts: str) -> spec.NetworkSpec:
+    return replace(spec.load_network("affinenet-edge"), parts=parts)
+
+
+def test_a_part_becomes_the_network_s_own_glob(tmp_path: Path) -> None:
+    text = '\n[[overrides]]\nnetwork = "affinenet"\npart = "heads"\nreason = "x"\n'
+    recipe = spec.load_recipe(write(tmp_path, RECIPE + text))
+    (override,) = recipe.for_network(with_parts(heads="out?", warps="w*")).overrides
+    assert (override.match, override.part, override.network) == ("out?", "", "affinenet")
+
+
+def test_a_part_of_another_role_is_left_out() -> None:
+    recipe = spec.load_recipe("w8a8").for_network(spec.load_network("srnet"))
+    assert recipe.overrides == ()
+
+
+def test_a_part_that_the_network_does_not_have_is_named_with_those_it_has() -> None:
+    with pytest.raises(UsageError, match=r"(?s)affinenet-edge has no part 'heads'.*warps"):
+        spec.load_recipe("w8a8").for_network(with_parts(warps="*"))
+
+
+@pytest.mark.parametrize("name", [n for n in spec.network_names() if n.startswith("affinenet")])
+def test_bundled_recipes_fit_every_bundled_network(name: str) -> None:
+    recipe = spec.load_recipe("w8a8").for_network(spec.load_network(name))
+    assert len(recipe.overrides) == 2
+    assert all(override.match for override in recipe.overrides)
 
 
 def test_a_float_recipe_takes_no_overrides(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ BINARY = {
     "ADD": schema.AddOptionsT,
     "SUB": schema.SubOptionsT,
     "MUL": schema.MulOptionsT,
+    "MAXIMUM": schema.MaximumMinimumOptionsT,
     "MINIMUM": schema.MaximumMinimumOptionsT,
 }
 
@@ -161,7 +162,7 @@ class Emitter:
         ]
         full = max(values, key=lambda value: int(np.prod(value.shape)))
         options = BINARY[op]()
-        if op != "MINIMUM":
+        if op not in ("MAXIMUM", "MINIMUM"):
             options.fusedActivationFunction = FUSED_RELU if relu else NOT_FUSED
         result = self.tensor(name, full.shape, "float32", nhwc=full.nhwc)
         return self.emit(op, values, result, options)

@@ -213,6 +213,14 @@ class _Lowering:
         options.blockSize = cast(DepthToSpace, module_of(node)).block
         self._keep(node, "DEPTH_TO_SPACE", self._source(node), _stored(shape_of(node)), options)
 
+    def _do_channels(self, node: fx.Node) -> None:
+        shape = _stored(shape_of(node))
+        value = self.emitter.like(layer_of(node), self._source(node), shape)
+        begin = self.emitter.integers(f"{layer_of(node)}.begin", (0, 0, 0, 0))
+        extent = self.emitter.integers(f"{layer_of(node)}.extent", shape)
+        source = [self._source(node), begin, extent]
+        self.values[node] = self.emitter.emit("SLICE", source, value, schema.SliceOptionsT())
+
     def _keep(
         self, node: fx.Node, op: str, source: Value, shape: Sequence[int], options: Any = None
     ) -> None:
@@ -286,10 +294,11 @@ class _Lowering:
 
     def _do_warp(self, node: fx.Node) -> None:
         feature, uv = (self.emitter.to_float(self._operand(node, arg)) for arg in node.args)
-        size = cast(Warp, module_of(node)).size
-        if feature.shape[1:3] != (size, size):
-            raise _unsupported(node, f"a feature of {feature.shape[1:3]}, the warp is for {size}")
-        self.values[node] = lower_warp(self.emitter, layer_of(node), feature, uv, size)
+        warp = cast(Warp, module_of(node))
+        if feature.shape[1:3] != (warp.size, warp.size):
+            sizes = f"a feature of {feature.shape[1:3]}, the warp is for {warp.size}"
+            raise _unsupported(node, sizes)
+        self.values[node] = lower_warp(self.emitter, layer_of(node), feature, uv, warp)
 
     # --- helpers --------------------------------------------------------------------------------
 

@@ -11,15 +11,16 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from i2uv_edge.convert.emitter import Emitter, Value
+from i2uv_edge.networks.layers import Warp, last_position
 
 __all__ = ["lower_warp"]
 
 
-def lower_warp(emitter: Emitter, layer: str, feature: Value, uv: Value, size: int) -> Value:
-    """Features (1, size, size, C) and a map (1, m, m, 3), both float -> (1, m, m, C)."""
-    name = f"{layer}.coordinates"
-    x0, wx0, wx1 = _axis(emitter, f"{name}.x", uv, 0, float(size))
-    y0, wy0, wy1 = _axis(emitter, f"{name}.y", uv, 1, float(size))
+def lower_warp(emitter: Emitter, layer: str, feature: Value, uv: Value, warp: Warp) -> Value:
+    """Features (1, s, s, C) and a map (1, m, m, 3), both float -> (1, m, m, C)."""
+    name, size = f"{layer}.coordinates", warp.size
+    x0, wx0, wx1 = _axis(emitter, f"{name}.x", uv, 0, warp)
+    y0, wy0, wy1 = _axis(emitter, f"{name}.y", uv, 1, warp)
     row = emitter.arithmetic(f"{name}.row", "MUL", y0, float(size))
     corner = emitter.arithmetic(f"{name}.corner", "ADD", row, x0)
     indices = _indices(emitter, name, corner, size)
@@ -30,22 +31,39 @@ def lower_warp(emitter: Emitter, layer: str, feature: Value, uv: Value, size: in
 
 
 def _axis(
-    emitter: Emitter, name: str, uv: Value, channel: int, size: float
+    emitter: Emitter, name: str, uv: Value, channel: int, warp: Warp
 ) -> tuple[Value, Value, Value]:
     """First tap and the weights of both taps along one axis, (1, m, m, 1) each."""
-    part = emitter.tensor(f"{name}.slice", (*uv.shape[:3], 1), "float32")
+    value = emitter.tensor(f"{name}.slice", (*uv.shape[:3], 1), "float32")
     begin = emitter.integers(f"{name}.begin", (0, 0, 0, channel))
-    extent = emitter.integers(f"{name}.extent", part.shape)
-    emitter.emit("SLICE", [uv, begin, extent], part, schema.SliceOptionsT())
-    scaled = emitter.arithmetic(f"{name}.scaled", "MUL", part, size)
-    positive = emitter.arithmetic(f"{name}.positive", "SUB", scaled, 0.5, relu=True)
-    # The upper clamp stays below size - 1 so that the tap at floor + 1 exists.
-    position = emitter.arithmetic(f"{name}.position", "MINIMUM", positive, size - 1.001)
-    floor = emitter.tensor(f"{name}.floor", part.shape, "float32")
+    extent = emitter.integers(f"{name}.extent", value.shape)
+    emitter.emit("SLICE", [uv, begin, extent], value, schema.SliceOptionsT())
+    fades = warp.sampling.fades
+    if fades:
+        value = emitter.arithmetic(f"{name}.least", "MAXIMUM", value, 0.0)
+        value = emitter.arithmetic(f"{name}.clamped", "MINIMUM", value, 1.0)
+    factor, offset = warp.sampling.affine(warp.size)
+    # A ReLU is the lower clamp of the position; where it is needed unclamped too, it stands alone.
+    value = emitter.arithmetic(f"{name}.scaled", "MUL", value, factor, relu=not offset)
+    raw = value
+    if offset:
+        raw = emitter.arithmetic(f"{name}.raw", "ADD", value, offset, relu=not fades)
+    positive = emitter.arithmetic(f"{name}.positive", "MAXIMUM", raw, 0.0) if fades else raw
+    last = last_position(warp.size)
+    position = emitter.arithmetic(f"{name}.position", "MINIMUM", positive, last)
+    floor = emitter.tensor(f"{name}.floor", position.shape, "float32")
     emitter.emit("FLOOR", [position], floor)
     fraction = emitter.arithmetic(f"{name}.fraction", "SUB", position, floor)
     rest = emitter.arithmetic(f"{name}.rest", "SUB", 1.0, fraction)
-    return floor, rest, fraction
+    if not fades:
+        return floor, rest, fraction
+    outside = emitter.arithmetic(f"{name}.outside", "SUB", raw, position)
+    distance = emitter.tensor(f"{name}.distance", position.shape, "float32")
+    emitter.emit("ABS", [outside], distance)
+    share = emitter.arithmetic(f"{name}.share", "SUB", 1.0, distance)
+    parts = (emitter.arithmetic(f"{name}.faded", "MUL", part, share) for part in (rest, fraction))
+    first, second = parts
+    return floor, first, second
 
 
 def _indices(emitter: Emitter, name: str, corner: Value, size: int) -> list[Value]:

@@ -7,8 +7,10 @@ TFLite file holds, so that a comparison of the two finds faults and not another 
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,8 +63,42 @@ class Upsample(nn.Module):
         return y.to(x.dtype) if self.training else y
 
 
+Padding = Literal["border", "zeros"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a warp samples: what `torch.nn.functional.grid_sample` calls by the same names.
+
+    Attributes
+    ----------
+    padding
+        "border": beyond the feature its border repeats. "zeros": coordinates are clamped to 0..1
+        first, and where half a pixel of that lies beyond the feature it is zero.
+    align_corners
+        Coordinate 0 is the centre of the first pixel (True) or its outer edge (False).
+    """
+
+    padding: Padding = "border"
+    align_corners: bool = False
+
+    @property
+    def fades(self) -> bool:
+        """Whether coordinates in 0..1 reach beyond the outermost pixel centres into zeros."""
+        return self.padding == "zeros" and not self.align_corners
+
+    def affine(self, size: int) -> tuple[float, float]:
+        """Factor and offset from a coordinate to a position in pixels, 0 the first centre."""
+        return (size - 1.0, 0.0) if self.align_corners else (float(size), -0.5)
+
+
+def last_position(size: int) -> float:
+    """The largest float32 below size - 1, so that the tap at floor + 1 exists."""
+    return float(np.nextafter(np.float32(size - 1), np.float32(0)))
+
+
 class WarpCoordinates(nn.Module):
-    """Row indices and weights of the four taps of a bilinear sample with border padding.
+    """Row indices and weights of the four taps of a bilinear sample.
 
     The arithmetic runs on 1-D vectors, one an axis, and stays float in every recipe: eight bits
     cannot address a row. Kept as a module of its own so that a quantizer can name it.
@@ -71,15 +107,18 @@ class WarpCoordinates(nn.Module):
     ----------
     size
         Height and width of the sampled feature.
+    sampling
+        Padding and alignment.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, sampling: Sampling) -> None:
         super().__init__()
         self.size = size
+        self.sampling = sampling
 
     def forward(self, uv: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """(1, 3, m, m), x and y in 0..1 -> four (m*m,) int32 indices, four (m*m, 1) weights."""
-        flat = uv.permute(0, 2, 3, 1).reshape(-1, 3)
+        """(1, C, m, m), x and y in 0..1 -> four (m*m,) int32 indices, four (m*m, 1) weights."""
+        flat = uv.permute(0, 2, 3, 1).reshape(-1, uv.shape[1])
         x0, wx0, wx1 = self._axis(flat[:, 0])
         y0, wy0, wy1 = self._axis(flat[:, 1])
         corner = y0 * float(self.size) + x0
@@ -89,11 +128,19 @@ class WarpCoordinates(nn.Module):
         return indices, weights
 
     def _axis(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # The upper clamp stays below size - 1 so that the tap at floor + 1 exists.
-        position = (value * float(self.size) - 0.5).clamp(0.0, self.size - 1.001)
+        factor, offset = self.sampling.affine(self.size)
+        if self.sampling.fades:
+            value = value.clamp(0.0, 1.0)
+        raw = value * factor + offset
+        position = raw.clamp(0.0, last_position(self.size))
         floor = torch.floor(position)
         fraction = position - floor
-        return floor, 1.0 - fraction, fraction
+        if not self.sampling.fades:
+            return floor, 1.0 - fraction, fraction
+        # A position half a pixel beyond the border sees the border pixel at half its weight: what
+        # a sample of zeros gives, with taps that all exist.
+        share = 1.0 - (raw - position).abs()
+        return floor, (1.0 - fraction) * share, fraction * share
 
 
 class WarpSample(nn.Module):
@@ -112,8 +159,7 @@ class WarpSample(nn.Module):
 class Warp(nn.Module):
     """Affine connection: image features fetched where the UV map says each texel is seen.
 
-    ``grid_sample(feature, 2 * xy - 1)``, bilinear, border padding, ``align_corners=False`` (crop
-    coordinate 0 is the left edge of the first pixel); xy are the map's first two channels. With the
+    ``grid_sample(feature, 2 * xy - 1)``, bilinear; xy are the map's first two channels. With the
     fixed orthographic camera the paper's affine projection is the identity on xy (I2UV-HandNet
     section 3.2).
 
@@ -121,11 +167,16 @@ class Warp(nn.Module):
     ----------
     size
         Height and width of the feature that will be sampled.
+    padding, align_corners
+        See `Sampling`.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(
+        self, size: int, *, padding: Padding = "border", align_corners: bool = False
+    ) -> None:
         super().__init__()
         self.size = size
+        self.sampling = Sampling(padding, align_corners)
         self.coordinates: WarpCoordinates | None = None
         self.sample: WarpSample | None = None
 
@@ -135,14 +186,30 @@ class Warp(nn.Module):
             indices, weights = self.coordinates(uv)
             warped: Tensor = self.sample(feature, indices, weights)
             return warped
-        grid = uv[:, :2].permute(0, 2, 3, 1) * 2.0 - 1.0
+        xy = uv[:, :2]
+        if self.sampling.padding == "zeros":
+            xy = xy.clamp(0.0, 1.0)
         return F.grid_sample(
-            feature, grid.to(feature.dtype), padding_mode="border", align_corners=False
+            feature,
+            (xy.permute(0, 2, 3, 1) * 2.0 - 1.0).to(feature.dtype),
+            padding_mode=self.sampling.padding,
+            align_corners=self.sampling.align_corners,
         )
 
     def to_deploy(self) -> None:
-        self.coordinates = WarpCoordinates(self.size)
+        self.coordinates = WarpCoordinates(self.size, self.sampling)
         self.sample = WarpSample()
+
+
+class FirstChannels(nn.Module):
+    """The first ``count`` channels: (N, C, H, W) -> (N, count, H, W)."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : self.count]
 
 
 class DepthToSpace(nn.Module):

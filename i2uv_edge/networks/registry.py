@@ -9,13 +9,17 @@ from typing import Any
 from torch import nn
 
 from i2uv_edge.errors import UsageError
+from i2uv_edge.networks.affinenet import AffineNet
 from i2uv_edge.networks.affinenet_edge import AffineNetEdge
+from i2uv_edge.networks.srnet import SRNet
 from i2uv_edge.networks.srnet_edge import SRNetEdge
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.strict_toml import unknown_name
 
-FAMILIES: dict[str, Callable[..., AffineNetEdge | SRNetEdge]] = {
+FAMILIES: dict[str, Callable[..., AffineNet | AffineNetEdge | SRNet | SRNetEdge]] = {
+    "affinenet": AffineNet,
     "affinenet_edge": AffineNetEdge,
+    "srnet": SRNet,
     "srnet_edge": SRNetEdge,
 }
 

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from i2uv_edge.errors import ConversionError, InputError
-from i2uv_edge.networks.layers import DepthToSpace, Upsample, Warp, deploy
+from i2uv_edge.networks.layers import DepthToSpace, FirstChannels, Upsample, Warp, deploy
 
 __all__ = [
     "check_finite",
@@ -33,7 +33,7 @@ __all__ = [
     "tensor_inputs",
 ]
 
-_LEAVES = (DepthToSpace, Upsample, Warp)
+_LEAVES = (DepthToSpace, FirstChannels, Upsample, Warp)
 
 _NODE_KINDS = {"placeholder": "input", "output": "output", "get_attr": "constant"}
 
@@ -45,6 +45,7 @@ _MODULE_KINDS: dict[type[nn.Module], str] = {
     nn.ZeroPad2d: "pad",
     nn.ConstantPad2d: "pad",
     DepthToSpace: "depth_to_space",
+    FirstChannels: "channels",
     Upsample: "resize",
     Warp: "warp",
 }
@@ -287,19 +288,30 @@ def _drop_identities(graph: fx.GraphModule) -> None:
 def _fold_batch_norms(graph: fx.GraphModule) -> None:
     for node in calls(graph, nn.BatchNorm2d):
         source = node.all_input_nodes[0]
-        is_conv = source.op == "call_module" and isinstance(module_of(source), nn.Conv2d)
-        if not is_conv or len(source.users) > 1:
+        if source.op != "call_module" or not isinstance(module_of(source), nn.Conv2d):
             raise ConversionError(
                 f"layer {layer_of(node)!r}: batch norm cannot be folded into "
-                f"{layer_of(source)!r}, which is "
-                + ("read by other layers too" if is_conv else "no convolution"),
-                expected="each batch norm directly behind a convolution that nothing else reads",
-                remedy="give the other readers a convolution of their own in the deploy form",
+                f"{layer_of(source)!r}, which is no convolution",
+                expected="each batch norm directly behind a convolution",
+                remedy="change the network's deploy form",
             )
+        if len(source.users) > 1:
+            source = _own_convolution(graph, source, node)
         _fold(cast(nn.Conv2d, module_of(source)), cast(nn.BatchNorm2d, module_of(node)))
         node.replace_all_uses_with(source)
         graph.graph.erase_node(node)
     graph.recompile()
+
+
+def _own_convolution(graph: fx.GraphModule, conv: fx.Node, norm: fx.Node) -> fx.Node:
+    """A copy of a convolution for one of its readers, a batch norm; the others read it raw."""
+    target = f"{conv.target}_normalized"
+    graph.add_submodule(target, copy.deepcopy(module_of(conv)))
+    with graph.graph.inserting_after(conv):
+        node = graph.graph.call_module(target, conv.args)
+    node.meta["layer"] = f"{layer_of(conv)}_normalized"
+    norm.replace_input_with(conv, node)
+    return node
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ __all__ = ["Point", "QuantPlan", "keeps_float", "make_plan", "matches"]
 ConcatRanges = Literal["auto", "shared", "requantize"]
 
 # Integer in, integer out with the same scale; the values stay on the grid, so no rounding.
-_KEEPS_GRID = ("max_pool", "pad", "reshape", "permute", "depth_to_space")
+_KEEPS_GRID = ("max_pool", "pad", "reshape", "permute", "depth_to_space", "channels")
 _FOLLOWS_INPUTS = (*_KEEPS_GRID, "add", "resize", "relu")
 
 

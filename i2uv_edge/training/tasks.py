@@ -18,12 +18,15 @@ from i2uv_edge.errors import UsageError
 from i2uv_edge.hand.atlas import Atlas
 from i2uv_edge.hand.metrics import pa_mpvpe
 from i2uv_edge.hand.model import FloatArray, HandModel
+from i2uv_edge.networks.affinenet import AffineNet
 from i2uv_edge.networks.affinenet_edge import AffineNetEdge
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.training.config import RESERVED_SEEDS, TrainingConfig
 from i2uv_edge.training.losses import MapLoss, resize
 
 EVALUATION_SEED = RESERVED_SEEDS  # of the samples that a run is evaluated on
+
+SUPERVISED = 4  # the finest stages, which weigh the same (I2UV-HandNet, section 3.2)
 
 Sample = dict[str, NDArray[np.generic]]
 Batch = dict[str, Tensor]
@@ -46,11 +49,11 @@ def make_task(spec: NetworkSpec, config: TrainingConfig) -> Task:
     """The task of a network by its role."""
     if spec.role == "srnet":
         return SuperResolution(spec, config)
-    if spec.family == "affinenet_edge":
+    if spec.family in ("affinenet", "affinenet_edge"):
         return PictureToMap(spec, config)
     raise UsageError(
         f"network {spec.name}: no training is defined for the family {spec.family}",
-        expected="affinenet_edge or a network of the role srnet",
+        expected="affinenet, affinenet_edge or a network of the role srnet",
     )
 
 
@@ -72,7 +75,6 @@ class PictureToMap:
         }
 
     def loss(self, module: nn.Module, batch: Batch, progress: float, coin: float) -> Tensor:
-        assert isinstance(module, AffineNetEdge)
         truth = _rasterise(self.atlas, batch["coarse"])
         guides = None
         # While the coarse maps are centimetres off, warps that follow them fetch the wrong places
@@ -80,8 +82,13 @@ class PictureToMap:
         if progress < self.teacher_forcing and coin < 1.0 - progress / self.teacher_forcing:
             size = truth.shape[-1]
             guides = (resize(truth, size // 4), resize(truth, size // 2), truth)
-        maps = module.stages(_picture(batch), guides)
-        return self.map_loss.stages(tuple(stage.float() for stage in maps), truth)
+        if isinstance(module, AffineNetEdge):
+            maps = module.stages(_picture(batch), guides)
+        else:
+            assert isinstance(module, AffineNet)
+            maps = module.stages(_picture(batch))
+        learned = maps[-SUPERVISED:]  # of a map with a confidence, the map alone
+        return self.map_loss.stages(tuple(stage[:, :3].float() for stage in learned), truth)
 
     def score(self, module: nn.Module, batch: Batch) -> FloatArray:
         predicted = self.atlas.read_vertices(_nhwc(module(_picture(batch))))

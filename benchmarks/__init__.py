@@ -1,0 +1,1 @@
+"""Figures of this project as ratios against peers, measured in one run."""
