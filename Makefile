@@ -11,7 +11,7 @@ DESCRIPTION := setup.cfg pyproject.toml constraints.txt
 # one worker, because they share what is slow to make.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help export test test-slow lint check asset clean
+.PHONY: help export test test-slow lint check bench asset clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-slow  the tests that take longer'
 	@echo 'make lint       lint, formatting and types'
 	@echo 'make check      make lint and make test'
+	@echo 'make bench      figures against peers, in one run each (minutes)'
 	@echo 'make asset      build the bundled hand again'
 	@echo 'make clean      remove what was built, all but .venv'
 
@@ -40,6 +41,10 @@ lint: $(VENV)/installed-dev
 
 check: lint test
 
+bench: $(VENV)/installed-peers
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/peers.py
+
 asset: $(VENV)/installed-asset
 	$(BIN)/python -m i2uv_edge.hand.build -o i2uv_edge/hand/assets/hand.npz
 
@@ -55,6 +60,11 @@ $(VENV)/installed-run: $(DESCRIPTION)
 $(VENV)/installed-dev: $(DESCRIPTION)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[dev]'
+	touch $@
+
+$(VENV)/installed-peers: $(DESCRIPTION)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[peers]'
 	touch $@
 
 $(VENV)/installed-asset: $(DESCRIPTION)

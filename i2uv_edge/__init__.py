@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from i2uv_edge.requests import CalibrateRequest as CalibrateRequest
     from i2uv_edge.requests import CalibrateResult as CalibrateResult
     from i2uv_edge.requests import EvaluateRequest as EvaluateRequest
+    from i2uv_edge.requests import EvaluateResult as EvaluateResult
     from i2uv_edge.requests import ExportRequest as ExportRequest
     from i2uv_edge.requests import ExportResult as ExportResult
     from i2uv_edge.requests import TrainRequest as TrainRequest
@@ -45,6 +46,7 @@ _HOMES = {
     "CalibrateRequest": "requests",
     "CalibrateResult": "requests",
     "EvaluateRequest": "requests",
+    "EvaluateResult": "requests",
     "ExportRequest": "requests",
     "ExportResult": "requests",
     "TrainRequest": "requests",

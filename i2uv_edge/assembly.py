@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from i2uv_edge import resources
-from i2uv_edge.atlases import ModelAtlases
-from i2uv_edge.bundle import seal, write_json
+from i2uv_edge.atlases import ModelAtlases, meshes_of
+from i2uv_edge.bundle import seal, sha256_of, write_json
 from i2uv_edge.chain import ChainSpec
 from i2uv_edge.comparison import PICTURE_SIZE, tflite_chain
+from i2uv_edge.convert.onnx import to_onnx
 from i2uv_edge.convert.tflite import to_tflite
 from i2uv_edge.data.calibration import CalibrationSet
 from i2uv_edge.data.evaluation import read_evaluation, write_evaluation
@@ -29,15 +30,33 @@ from i2uv_edge.dumps import write_dump
 from i2uv_edge.networks.checkpoint import save_checkpoint
 from i2uv_edge.networks.layers import deploy
 from i2uv_edge.networks.model import Network
+from i2uv_edge.onnx_runner import OnnxRunner
 from i2uv_edge.quantizer.network import QuantizedNetwork, quantize
 from i2uv_edge.requests import Notify
 from i2uv_edge.runners import Stored, TfliteRunner, TorchRunner
-from i2uv_edge.spec import ModelSpec, NetworkSpec, RecipeSpec, Role, TargetSpec, TensorSpec
+from i2uv_edge.spec import (
+    MeshesSpec,
+    ModelSpec,
+    NetworkSpec,
+    RecipeSpec,
+    Role,
+    TargetSpec,
+    TensorSpec,
+)
 
 __all__ = ["Build", "write_sealed"]
 
 GOLDEN_SAMPLES = 4
-TOOLS = ("i2uv-edge", "torch", "numpy", "opencv-python-headless", "ai-edge-litert")
+TOOLS = (
+    "i2uv-edge",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "ai-edge-litert",
+    "onnx",
+    "onnxruntime",
+    "onnxsim",
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,11 @@ class Build:
         """The networks' contracts."""
         return {role: network.spec for role, network in self.networks.items()}
 
+    @property
+    def meshes(self) -> MeshesSpec | None:
+        """What the maps are of, where it is not the built-in hand."""
+        return self.model.meshes or meshes_of(self.specs)
+
 
 def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
     """Quantize, convert and write everything that the manifest lists, and the manifest.
@@ -73,7 +97,7 @@ def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
     ConversionError
         A layer that cannot be quantized or converted.
     """
-    atlases = ModelAtlases.of_networks(build.specs)
+    atlases = ModelAtlases.of_networks(build.specs, build.meshes)
     encodings: dict[str, Any] = {}
     for role, network in build.networks.items():
         save_checkpoint(
@@ -95,10 +119,11 @@ def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
             encodings[role] = made.encodings.to_dict()
         notify(f"converting {role}", 0, 0)
         to_tflite(made, network.spec, folder / f"{role}.tflite")
+        to_onnx(made, network.spec, folder / f"{role}.onnx")
     if encodings:
         write_json(folder / "encodings.json", encodings)
     atlases.write(folder / "atlas.npz")
-    write_evaluation(folder / "eval")
+    write_evaluation(folder / "eval", with_truth=atlases.built_in)
     if "affinenet" in build.networks:
         _write_golden(folder, build.specs, atlases)
     seal(folder, _manifest_fields(folder, build), parents=_parents(build))
@@ -158,6 +183,8 @@ def _write_golden(folder: Path, specs: Mapping[Role, NetworkSpec], atlases: Mode
 
 def _manifest_fields(folder: Path, build: Build) -> dict[str, Any]:
     sources = {f"checkpoint.{role}": item.source_sha256 for role, item in build.networks.items()}
+    if build.meshes is not None:
+        sources |= {f"mesh.{key}": sha256_of(path) for key, path in build.meshes.files().items()}
     calibration = None
     if build.calibration is not None:
         sources["calibration"] = build.calibration.sha256
@@ -186,18 +213,29 @@ def _preprocess(specs: Mapping[Role, NetworkSpec]) -> dict[str, Any]:
 
 
 def _contract(folder: Path, spec: NetworkSpec) -> dict[str, Any]:
-    """What an app has to know to run the network's file."""
-    takes, gives = TfliteRunner(folder / f"{spec.role}.tflite", spec).tensors()
+    """What an app has to know to run the network's TFLite file, and to run its ONNX file."""
+    tflite = TfliteRunner(folder / f"{spec.role}.tflite", spec).tensors()
+    onnx = OnnxRunner(folder / f"{spec.role}.onnx", spec).tensors()
     return {
         "name": spec.name,
-        "spec": {key: value for key, value in asdict(spec).items() if key != "name"},
-        "inputs": [{**takes, **_meaning(spec.input)}],
-        "outputs": [{**gives, **_meaning(spec.output)}],
+        # Paths of a user's machine stay out; what the meshes say is in atlas.npz.
+        "spec": {k: value for k, value in asdict(spec).items() if k not in ("name", "meshes")},
+        **_ports(spec, *tflite, layout="NHWC"),
+        "onnx": _ports(spec, *onnx, layout="NCHW"),
+    }
+
+
+def _ports(
+    spec: NetworkSpec, takes: dict[str, Any], gives: dict[str, Any], *, layout: str
+) -> dict[str, Any]:
+    return {
+        "inputs": [{**takes, "layout": layout, **_meaning(spec.input)}],
+        "outputs": [{**gives, "layout": layout, **_meaning(spec.output)}],
     }
 
 
 def _meaning(tensor: TensorSpec) -> dict[str, Any]:
-    return {"layout": tensor.layout, "unit": tensor.unit, "range": list(tensor.range)}
+    return {"unit": tensor.unit, "range": list(tensor.range)}
 
 
 def _parents(build: Build) -> dict[str, str]:
@@ -205,6 +243,9 @@ def _parents(build: Build) -> dict[str, str]:
     for role in build.networks:
         parents[f"float/{role}.safetensors"] = f"checkpoint.{role}"
         parents[f"{role}.tflite"] = f"float/{role}.safetensors"
+        parents[f"{role}.onnx"] = f"float/{role}.safetensors"
     if build.calibration is not None:
         parents["encodings.json"] = "calibration"
+    if build.meshes is not None:
+        parents["atlas.npz"] = "mesh.coarse"
     return parents

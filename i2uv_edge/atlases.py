@@ -1,4 +1,7 @@
-"""The atlases of a model's maps: made of the built-in hand, kept in a bundle's atlas.npz."""
+"""The atlases of a model's maps, kept in a bundle's atlas.npz.
+
+They are made of the built-in hand, or of meshes that a user's model or network names.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2uv_edge.errors import InputError
+from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.hand.atlas import Atlas
+from i2uv_edge.hand.mano import Mano
 from i2uv_edge.hand.model import HandModel
 from i2uv_edge.parity import Atlases, Sample
-from i2uv_edge.spec import NetworkSpec, Role
+from i2uv_edge.spec import MeshesSpec, NetworkSpec, Role
 
-__all__ = ["ModelAtlases"]
+__all__ = ["ModelAtlases", "meshes_of"]
 
 COARSE_PREFIX = "affinenet_"  # of AffineNet's arrays in atlas.npz where there is an SRNet as well
+SAME_PLACE = 1e-3  # how far apart texture coordinates of one vertex may be: a quarter of a texel
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,42 @@ class ModelAtlases(Atlases):
     fine: Atlas | None = None
 
     @staticmethod
-    def of_networks(specs: Mapping[Role, NetworkSpec]) -> ModelAtlases:
-        """The built-in hand's, for maps of the sizes that the networks give and take."""
-        hand = HandModel.load()
+    def of_networks(
+        specs: Mapping[Role, NetworkSpec], meshes: MeshesSpec | None = None
+    ) -> ModelAtlases:
+        """For maps of the sizes that the networks give and take.
+
+        Parameters
+        ----------
+        specs
+            The networks.
+        meshes
+            What the maps are of; without, what `meshes_of` the networks says, and then the
+            built-in hand.
+
+        Raises
+        ------
+        UsageError
+            The networks name different meshes, or none for an SRNet's maps.
+        InputError
+            A mesh or hand model cannot be used, or they do not belong together.
+        """
         srnet = specs.get("srnet")
-        coarse_map = srnet.input if srnet is not None else specs["affinenet"].output
+        coarse_size = (srnet.input if srnet is not None else specs["affinenet"].output).shape[1]
+        fine_size = None if srnet is None else srnet.output.shape[1]
+        meshes = meshes or meshes_of(specs)
+        if meshes is not None:
+            return _of_meshes(meshes, coarse_size, fine_size)
+        hand = HandModel.load()
         return ModelAtlases(
-            coarse=Atlas.of_mesh(hand.coarse, coarse_map.shape[1]),
-            fine=None if srnet is None else Atlas.of_mesh(hand.fine, srnet.output.shape[1]),
+            coarse=Atlas.of_mesh(hand.coarse, coarse_size),
+            fine=None if fine_size is None else Atlas.of_mesh(hand.fine, fine_size),
         )
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the maps are of the built-in hand, for which there is rendered ground truth."""
+        return np.array_equal(self.coarse.template, HandModel.load().coarse.vertices)
 
     def write(self, path: Path) -> None:
         """Write atlas.npz: unprefixed the last map's atlas, AffineNet's own prefixed."""
@@ -80,3 +112,76 @@ class ModelAtlases(Atlases):
                 expected="samples of a rendered set",
             )
         return replace(sample, affinenet_map=self.coarse_map(sample.truth.coarse))
+
+
+def meshes_of(specs: Mapping[Role, NetworkSpec]) -> MeshesSpec | None:
+    """The meshes that networks name, None if none does.
+
+    Raises
+    ------
+    UsageError
+        They name different ones.
+    """
+    named = {spec.meshes for spec in specs.values() if spec.meshes is not None}
+    if len(named) > 1:
+        raise UsageError(
+            f"the networks {', '.join(spec.name for spec in specs.values())} name different meshes",
+            remedy="name the meshes of the pair in the model's file, under [meshes]",
+        )
+    return next(iter(named), None)
+
+
+def _of_meshes(meshes: MeshesSpec, coarse_size: int, fine_size: int | None) -> ModelAtlases:
+    coarse, fine = Atlas.from_obj(Path(meshes.coarse), coarse_size), None
+    if fine_size is not None:
+        if not meshes.fine:
+            raise UsageError(
+                f"{meshes.coarse} has no fine mesh beside it, and the model has an SRNet",
+                expected="the key `fine` under [meshes]",
+                remedy="name the mesh that the SRNet's maps are of",
+            )
+        fine = Atlas.from_obj(Path(meshes.fine), fine_size)
+        _check_nested(meshes, coarse, fine)
+    if meshes.mano:
+        joints = Mano.load(Path(meshes.mano)).joint_regressor()
+        if joints.shape[1] != len(coarse.template):
+            raise InputError(
+                f"{meshes.coarse} has {len(coarse.template)} vertices, {meshes.mano} has "
+                f"{joints.shape[1]}",
+                expected="a mesh with the vertices of that hand model, in its order",
+                remedy="leave `mano` out: then nothing is said of joints",
+            )
+        coarse = replace(coarse, joint_regressor=joints)
+        if fine is not None:
+            finer = np.zeros((len(joints), len(fine.template)), np.float32)
+            finer[:, : joints.shape[1]] = joints
+            fine = replace(fine, joint_regressor=finer)
+    return ModelAtlases(coarse, fine)
+
+
+def _check_nested(meshes: MeshesSpec, coarse: Atlas, fine: Atlas) -> None:
+    """A fine map is read down to the coarse vertices where those alone are known.
+
+    Texture coordinates tell, not positions: of the published pair the fine mesh is posed.
+    """
+    count = len(coarse.template)
+    if count <= len(fine.template):
+        apart = np.abs(_texture_places(fine)[:count] - _texture_places(coarse)).max()
+        if apart <= SAME_PLACE:
+            return
+    raise InputError(
+        f"the first vertices of {meshes.fine} are not those of {meshes.coarse}",
+        expected="a subdivision of the coarse mesh that keeps its vertices first, and where they "
+        "lie in the texture",
+        remedy="export both from one model, without reordering vertices",
+    )
+
+
+def _texture_places(atlas: Atlas) -> NDArray[np.float64]:
+    """(V, 2) mean of each vertex's texture coordinates; 0 for one that no face uses."""
+    pairs = np.stack([atlas.faces.ravel(), atlas.uv_faces.ravel()], axis=1)
+    vertex, corner = np.unique(pairs, axis=0).T
+    total = np.zeros((len(atlas.template), 2))
+    np.add.at(total, vertex, atlas.uv[corner].astype(np.float64))
+    count = np.bincount(vertex, minlength=len(total))
+    return np.asarray(total / np.maximum(count, 1)[:, None])

@@ -29,6 +29,7 @@ __all__ = [
     "sha256_of",
     "write_bundle",
     "write_json",
+    "write_text",
 ]
 
 MANIFEST = "manifest.json"
@@ -186,10 +187,18 @@ def write_json(path: Path, document: object) -> None:
     A number that JSON does not have (NaN, infinity) is a ValueError: say null.
     """
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Names of files may hold bytes that are no text; those are written as escapes.
+    """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        with partial.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text + "\n")
+        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)

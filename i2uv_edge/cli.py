@@ -110,12 +110,13 @@ def export(as_json: bool, checkpoints: tuple[Path, ...], **options: Any) -> None
 
         result = pipeline.export(request, progress)
     _note_skipped(result.skipped, request.calibration)
+    _note(result.note)
     if as_json:
         _print_json(result.report.fields())
     else:
         click.echo(table(result.report, result.sizes))
         click.echo(f"bundle  {result.bundle}")
-        click.echo(f"report  {result.bundle / 'report.json'}")
+        click.echo(f"report  {result.page}")
     _judge(result.report, f"the bundle {result.bundle} stays, marked as failed in its report.json")
 
 
@@ -140,48 +141,84 @@ def export(as_json: bool, checkpoints: tuple[Path, ...], **options: Any) -> None
     help=f"{', '.join(CANDIDATES)}, or a folder dumped by a device; may be repeated.  "
     "[default: what the bundle holds]",
 )
+@click.option(
+    "--report",
+    type=PATH,
+    metavar="DIR",
+    help="Folder for report.json and report.html.  [default: BUNDLE, if nothing else is chosen; "
+    "else none]",
+)
+@force
 @as_json
 def validate(as_json: bool, **options: Any) -> None:
-    """Compare what BUNDLE holds and judge it by the gates."""
+    """Compare what BUNDLE holds and judge it by the gates.
+
+    Without options the bundle's report is written anew. A comparison of something else is only
+    printed, unless --report names a folder for it.
+    """
     request = ValidateRequest(**options)
     with _Progress() as progress:
         from i2uv_edge import pipeline
 
         result = pipeline.validate(request, progress)
     _note_skipped(result.skipped, request.images)
+    _note(result.note)
     if as_json:
         _print_json(result.report.fields())
     else:
         click.echo(table(result.report, result.sizes))
+        if result.page:
+            click.echo(f"report  {result.page}")
     _judge(result.report)
 
 
 @commands.command()
 @click.argument("subject", type=PATH, metavar="BUNDLE|CHECKPOINT")
+@click.argument("path", type=PATH, required=False)
 @click.option(
     "--dataset",
     type=click.Choice(DATASETS),
     default="rendered",
     show_default=True,
-    help="The ground truth.",
+    help="The ground truth; PATH is where it lies.",
+)
+@click.option(
+    "--split", default="evaluation", show_default=True, help="Part of it: evaluation or training."
+)
+@click.option("--mano", type=PATH, metavar="FILE", help="MANO_RIGHT.pkl, for HO-3D's vertices.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0.1),
+    help="Side of the crop over the box around the hand.  [default: as trained]",
+)
+@click.option(
+    "--predictions",
+    type=PATH,
+    metavar="DIR",
+    help="Write RUNNER/pred.json for the data set's server.",
 )
 @as_json
 def evaluate(as_json: bool, **options: Any) -> None:
     """State the accuracy against ground truth.
 
     Of a BUNDLE, everything in it; of a CHECKPOINT, the network that it says it belongs to. No gate
-    judges the numbers (see validate); only what is no number fails.
+    judges the numbers (see validate); only what is no number fails. Several processes or machines:
+    torchrun --nproc-per-node N -m i2uv_edge evaluate BUNDLE ...
     """
     request = EvaluateRequest(**options)
     with _Progress() as progress:
         from i2uv_edge import pipeline
 
-        report = pipeline.evaluate(request, progress)
+        result = pipeline.evaluate(request, progress)
+    if not result.leads:
+        return
     if as_json:
-        _print_json(report.fields())
+        _print_json(result.report.fields())
     else:
-        click.echo(table(report))
-    _judge(report)
+        click.echo(table(result.report))
+        for path in result.predictions:
+            click.echo(f"predictions  {path}")
+    _judge(result.report)
 
 
 @commands.command()
@@ -193,7 +230,26 @@ def evaluate(as_json: bool, **options: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order and samples.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that render samples.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the trainer.")
-@click.option("--initial", type=PATH, metavar="FILE", help="Weights to start from.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="What trains.")
+@click.option("--dataset", metavar="KIND", help="rendered, freihand, ho3d, i2uv-archive, ...")
+@click.option("--data", type=PATH, metavar="PATH", help="Where the data set lies.")
+@click.option("--atlas", type=PATH, metavar="OBJ", help="Texture coordinates of its mesh.")
+@click.option("--teacher", type=PATH, metavar="FILE", help="Weights of an AffineNet to learn from.")
+@click.option("--images", type=PATH, metavar="DIR", help="Pictures to learn from it on.")
+@click.option("--tensorboard", is_flag=True, default=None, help="Write TensorBoard's logs too.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any key of the settings, like loss.seam=0.1; may be repeated.",
+)
+@click.option(
+    "--initial",
+    type=PATH,
+    metavar="FILE",
+    help="Weights to start from; a torchvision ResNet's go to the encoder.",
+)
 @click.option(
     "-o",
     "--output",
@@ -204,15 +260,18 @@ def evaluate(as_json: bool, **options: Any) -> None:
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the output.")
 @as_json
 def train(as_json: bool, **options: Any) -> None:
-    """Train NETWORK on rendered hands.
+    """Train NETWORK on rendered hands, on a data set, or on what a teacher makes of pictures.
 
-    NETWORK is a name or a path to a TOML.
+    NETWORK is a name or a path to a TOML. Several GPUs or machines:
+    torchrun --nproc-per-node N -m i2uv_edge train NETWORK ...
     """
     request = TrainRequest(**options)
     with _Progress() as progress:
         from i2uv_edge import pipeline
 
         result = pipeline.train(request, progress)
+    if not result.leads:
+        return
     if as_json:
         _print_json({"checkpoint": str(result.checkpoint), "metrics": dict(result.metrics)})
         return
@@ -273,6 +332,11 @@ class _Progress:
             # A line that wraps could not be wiped again; "\x1b[K" clears what the last one left.
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: it cannot say
             click.echo(f"\r\x1b[K{line[: columns - 1]}", err=True, nl=False)
+
+
+def _note(text: str) -> None:
+    if text:
+        click.echo(text, err=True)
 
 
 def _note_skipped(count: int, folder: Path | None) -> None:

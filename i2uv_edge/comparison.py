@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from torch import nn
@@ -20,8 +21,10 @@ from i2uv_edge.dumps import DumpRunner
 from i2uv_edge.errors import DamagedError, I2uvError, InputError, UsageError
 from i2uv_edge.networks.checkpoint import load_checkpoint
 from i2uv_edge.networks.registry import build
+from i2uv_edge.onnx_runner import OnnxRunner
 from i2uv_edge.parity import HandRunner, Sample
 from i2uv_edge.quantizer.encodings import Encodings
+from i2uv_edge.quantizer.fake_quant import Arithmetic
 from i2uv_edge.quantizer.network import load_quantized
 from i2uv_edge.runners import Runner, TfliteRunner, TorchRunner
 from i2uv_edge.scores import BASELINE, Measurement
@@ -32,13 +35,16 @@ __all__ = [
     "Samples",
     "float_chain",
     "float_shares",
+    "gmac",
     "open_contents",
     "restricted",
     "runners",
     "samples",
+    "stand_ins",
     "tflite_chain",
 ]
 
+FORMATS = ("tflite", "onnx")  # kinds of files that are candidates, in the order of a table
 PICTURE_SIZE = 256  # of the samples of an SRNet alone, which looks at no picture
 
 
@@ -66,15 +72,16 @@ class Contents:
     @property
     def available(self) -> tuple[str, ...]:
         """The candidates this bundle can provide, in the order of a table."""
-        return ("tflite",) if self.recipe.is_float else ("tflite", "fake-quant")
+        kinds = {item.kind for item in self.bundle.artifacts}
+        formats = tuple(name for name in FORMATS if name in kinds)
+        return formats if self.recipe.is_float else (*formats, "fake-quant")
 
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of the networks by what runs them; fake-quant has no files of its own."""
-        kinds = (BASELINE, "tflite")
         return {
             kind: sum(item.bytes for item in self.bundle.artifacts if item.kind == kind)
-            for kind in kinds
+            for kind in (BASELINE, *FORMATS)
         }
 
 
@@ -92,6 +99,10 @@ class Samples:
     ids: tuple[str, ...]
     stream: Iterator[Sample]
     skipped: int = 0
+
+    def first(self, count: int) -> Samples:
+        """The first of them, and none of the others."""
+        return Samples(self.ids[:count], islice(self.stream, count), self.skipped)
 
 
 def open_contents(bundle: Bundle) -> Contents:
@@ -130,7 +141,7 @@ def open_contents(bundle: Bundle) -> Contents:
 
 
 def runners(contents: Contents, names: Sequence[str]) -> list[HandRunner]:
-    """What runs under each name: float, fake-quant, tflite, or the folder of a device's dump.
+    """What runs under each name: float, fake-quant, tflite, onnx, or a device's dump folder.
 
     Raises
     ------
@@ -140,6 +151,22 @@ def runners(contents: Contents, names: Sequence[str]) -> list[HandRunner]:
         A dump was made with another bundle, or is incomplete.
     """
     return [_runner(contents, name) for name in dict.fromkeys(names)]
+
+
+def stand_ins(
+    contents: Contents, pairs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], HandRunner]:
+    """What the files of a pair are compared with in the place of its reference.
+
+    ONNX Runtime is compared with the fake-quant networks in its own arithmetic: behind a resize it
+    and XNNPACK round one value in a thousand to another step, and what is to be found are faults of
+    the conversion.
+    """
+    pair = ("fake-quant", "onnx")
+    if pair not in pairs:
+        return {}
+    parts = _fake_quant(contents, "onnxruntime")
+    return {pair: _chain(pair[0], parts, contents.atlases, contents.chain)}
 
 
 def samples(contents: Contents, images: Path | None = None) -> Samples:
@@ -196,6 +223,12 @@ def restricted(found: Samples, taking_part: Sequence[HandRunner]) -> Samples:
     return Samples(tuple(ids), stream, found.skipped)
 
 
+def gmac(contents: Contents) -> float:
+    """Billion multiply-adds of all networks for one picture."""
+    files = [contents.bundle.file(f"{role}.tflite") for role in contents.specs]
+    return sum(sum(macs_by_dtype(file).values()) for file in files) / 1e9
+
+
 def float_shares(contents: Contents) -> list[Measurement]:
     """The share of each quantized network's multiply-adds that its TFLite file does in float."""
     rows: list[Measurement] = []
@@ -227,6 +260,14 @@ def tflite_chain(
     return _chain("tflite", parts, atlases, chain)
 
 
+def _onnx_chain(contents: Contents) -> Chain:
+    parts = {
+        role: OnnxRunner(contents.bundle.file(f"{role}.onnx"), spec)
+        for role, spec in contents.specs.items()
+    }
+    return _chain("onnx", parts, contents.atlases, contents.chain)
+
+
 def _runner(contents: Contents, name: str) -> HandRunner:
     specs, atlases, chain = contents.specs, contents.atlases, contents.chain
     if name == BASELINE:
@@ -235,6 +276,8 @@ def _runner(contents: Contents, name: str) -> HandRunner:
     if name in contents.available:
         if name == "tflite":
             return tflite_chain(contents.bundle.path, specs, atlases, chain)
+        if name == "onnx":
+            return _onnx_chain(contents)
         return _chain(name, _fake_quant(contents), atlases, chain)
     if Path(name).is_dir():
         return _dump(contents.bundle, name)
@@ -250,14 +293,14 @@ def _float(contents: Contents, role: Role) -> nn.Module:
     return module
 
 
-def _fake_quant(contents: Contents) -> dict[Role, TorchRunner]:
+def _fake_quant(contents: Contents, arithmetic: Arithmetic = "xnnpack") -> dict[Role, TorchRunner]:
     stored = json.loads(contents.bundle.file("encodings.json").read_bytes())
     parts: dict[Role, TorchRunner] = {}
     for role, spec in contents.specs.items():
         encodings = Encodings.from_dict(stored[role])
         recipe = contents.recipe.for_network(spec)
         quantized = load_quantized(_float(contents, role), recipe, encodings)
-        parts[role] = TorchRunner(quantized.module, spec, name="fake-quant")
+        parts[role] = TorchRunner(quantized.module_in(arithmetic), spec, name="fake-quant")
     return parts
 
 

@@ -8,9 +8,9 @@ as many millimetres on both sides. What a number must be to pass is not decided 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,20 +31,30 @@ from i2uv_edge.tally import (
 )
 
 __all__ = [
+    "STAGE_OF_OUTPUT",
     "Atlases",
+    "Compared",
     "HandRunner",
     "Sample",
     "StillHand",
     "Truth",
+    "Witness",
     "default_pairs",
     "measure",
+    "noisy_copies",
 ]
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+T = TypeVar("T")
+Key = TypeVar("Key")
+Found = TypeVar("Found")
 
 _TRUTH = "truth"
-_STAGE_OF_OUTPUT = {"affinenet": "affinenet", "srnet": "chained"}
+STAGE_OF_OUTPUT = {"affinenet": "affinenet", "srnet": "chained"}
+"""At which stage a runner's outputs are measured."""
 _BATCH = 16  # noisy copies run at a time
 
 
@@ -120,6 +130,31 @@ class StillHand:
 _STILL = StillHand()
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What was compared of one sample at one stage.
+
+    `theirs` is the reference's answer and `ours` the candidate's; `distances` are those of their
+    vertices, (V,) mm, and `scale_mm` is how many of them a map unit has.
+    """
+
+    sample: Sample
+    reference: str
+    candidate: str
+    stage: str
+    theirs: Answer
+    ours: Answer
+    distances: Float32
+    scale_mm: float
+
+
+class Witness(Protocol):
+    """Looks on while `measure` compares, since the maps are gone afterwards."""
+
+    def see(self, compared: Compared, /) -> None:
+        """Take from a comparison what is to be kept of it."""
+
+
 def default_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pair float with everything else, then fake-quant with what was converted from it."""
     pairs = [(BASELINE, name) for name in names if name != BASELINE]
@@ -134,7 +169,11 @@ def measure(
     atlases: Atlases,
     *,
     pairs: Sequence[tuple[str, str]] | None = None,
+    stand_ins: Mapping[tuple[str, str], HandRunner] | None = None,
     still: StillHand | None = _STILL,
+    most_stills: int | None = None,
+    witness: Witness | None = None,
+    each: Each = map,
 ) -> Measured:
     """Run every runner on every sample and measure the pairs, and each runner against the truth.
 
@@ -147,8 +186,18 @@ def measure(
     pairs
         Names of (reference, candidate); `default_pairs` without. Empty to measure against the truth
         alone.
+    stand_ins
+        For a pair, what runs in its reference's place and is reported under the reference's name:
+        the same network in the arithmetic of the candidate, where formats round differently.
     still
         How to measure flicker, None to leave it out.
+    most_stills
+        Pictures to measure it on at most, for runners that take long.
+    witness
+        Is shown every comparison as it is made.
+    each
+        Applies a function to all items, as `map` does: that of a pool of threads runs several
+        runners side by side, no runner twice at a time. The numbers do not depend on it.
 
     Returns
     -------
@@ -171,7 +220,10 @@ def measure(
         raise UsageError(
             f"nothing is named {', '.join(unknown)}", expected=f"one of {', '.join(by_name)}"
         )
-    session = _Session(by_name, chosen, _Surfaces(atlases), still)
+    references = {pair: (stand_ins or {}).get(pair, by_name[pair[0]]) for pair in chosen}
+    if still is not None and most_stills is not None:
+        still = replace(still, samples=min(still.samples, most_stills))
+    session = _Session(by_name, references, _Surfaces(atlases), still, witness, each)
     for sample in samples:
         # What is not finite becomes a NaN that fails; a warning would name neither sample nor side.
         with np.errstate(invalid="ignore", over="ignore"):
@@ -206,14 +258,18 @@ class _Session:
     def __init__(
         self,
         runners: Mapping[str, HandRunner],
-        pairs: Sequence[tuple[str, str]],
+        references: Mapping[tuple[str, str], HandRunner],
         surfaces: _Surfaces,
         still: StillHand | None,
+        witness: Witness | None,
+        each: Each,
     ) -> None:
         self._runners = runners
-        self._pairs = pairs
+        self._references = references  # what each pair starts from
         self._surfaces = surfaces
         self._still = still
+        self._witness = witness
+        self._each = each
         self._ids: dict[str, bool] = {}  # id -> whether there is a truth
         self._tallies: dict[tuple[str, str, str], Tally] = {}
         self._spreads: dict[tuple[str, str], metrics.Spread] = {}
@@ -225,10 +281,19 @@ class _Session:
         if sample.id in self._ids:
             raise InputError(f"two samples have the id {sample.id!r}", expected="ids that differ")
         self._ids[sample.id] = sample.truth is not None
-        answers = {name: self._answers(runner, sample) for name, runner in self._runners.items()}
-        for reference, candidate in self._pairs:
-            scale = self._scale(sample, answers[reference])
-            self._add_pair(sample, reference, candidate, answers, scale)
+        stand_ins = {
+            pair: runner
+            for pair, runner in self._references.items()
+            if runner is not self._runners[pair[0]]
+        }
+        every: dict[Any, HandRunner] = {**self._runners, **stand_ins}
+        found = self._side_by_side(lambda runner: self._answers(runner, sample), every)
+        answers = {name: found[name] for name in self._runners}
+        theirs = {pair: found[pair if pair in stand_ins else pair[0]] for pair in self._references}
+        refined = self._refined(theirs)
+        for pair, reference in theirs.items():
+            scale = self._scale(sample, reference)
+            self._add_pair(sample, pair, reference, answers[pair[1]], refined.get(pair), scale)
         first_scale = self._scale(sample, next(iter(answers.values()), {}))
         self._scales.append(first_scale)
         if sample.truth is not None:
@@ -237,7 +302,7 @@ class _Session:
             self._add_flicker(sample, self._still, first_scale)
 
     def result(self) -> Measured:
-        for reference, candidate in self._pairs:
+        for reference, candidate in self._references:
             # Neither gave anything, so no stage is known: the rows of the first one stand for all.
             if not any(key[:2] == (reference, candidate) for key in self._tallies):
                 self._tally(reference, candidate, "affinenet")
@@ -262,11 +327,41 @@ class _Session:
 
     def _answers(self, runner: HandRunner, sample: Sample) -> dict[str, Answer]:
         outputs = runner(sample.picture[None], (sample.id,))
-        maps = {stage: outputs[k] for k, stage in _STAGE_OF_OUTPUT.items() if k in outputs}
+        maps = {stage: outputs[k] for k, stage in STAGE_OF_OUTPUT.items() if k in outputs}
         if sample.affinenet_map is not None and runner.live:
             refined = runner.refine(sample.affinenet_map[None])
             maps |= {} if refined is None else {"srnet": refined}
         return {stage: self._answer(runner.name, stage, found) for stage, found in maps.items()}
+
+    def _refined(
+        self, theirs: Mapping[tuple[str, str], Mapping[str, Answer]]
+    ) -> dict[tuple[str, str], Answer]:
+        """SRNet alone, by pair: the candidate's, fed with what the reference's AffineNet saw."""
+        fed: dict[str, list[tuple[str, str]]] = {}
+        for pair, answers in theirs.items():
+            if _has_both(answers) and self._runners[pair[1]].live:
+                fed.setdefault(pair[1], []).append(pair)
+
+        def refine(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Answer]:
+            found = {}
+            for pair in pairs:
+                maps = self._runners[pair[1]].refine(theirs[pair]["affinenet"].uv_map[None])
+                if maps is not None:
+                    found[pair] = self._answer(pair[1], "srnet", maps)
+            return found
+
+        made = self._side_by_side(refine, fed)
+        return {pair: answer for found in made.values() for pair, answer in found.items()}
+
+    def _side_by_side(
+        self, function: Callable[[T], Found], items: Mapping[Key, T]
+    ) -> dict[Key, Found]:
+        def quiet(item: T) -> Found:
+            # What holds around the call does not hold in another thread.
+            with np.errstate(invalid="ignore", over="ignore"):
+                return function(item)
+
+        return dict(zip(items, self._each(quiet, items.values()), strict=True))
 
     def _answer(self, runner: str, stage: str, maps: Float32) -> Answer:
         return Answer(maps[0], self._surfaces.of(stage).vertices(runner, stage, maps)[0])
@@ -296,27 +391,30 @@ class _Session:
     def _add_pair(
         self,
         sample: Sample,
-        reference: str,
-        candidate: str,
-        answers: Mapping[str, Mapping[str, Answer]],
+        pair: tuple[str, str],
+        references: Mapping[str, Answer],
+        candidates: Mapping[str, Answer],
+        refined: Answer | None,
         scale: float,
     ) -> None:
-        theirs, ours = dict(answers[reference]), dict(answers[candidate])
-        runner = self._runners[candidate]
-        if "chained" in theirs and "affinenet" in theirs and runner.live:
-            # SRNet by itself: fed with what the reference's AffineNet saw.
+        theirs, ours = dict(references), dict(candidates)
+        live = self._runners[pair[1]].live
+        if live and _has_both(theirs):
             theirs["srnet"] = theirs["chained"]
-            refined = runner.refine(theirs["affinenet"].uv_map[None])
             ours.pop("srnet", None)
             if refined is not None:
-                ours["srnet"] = self._answer(candidate, "srnet", refined)
-        elif not runner.live:
+                ours["srnet"] = refined
+        elif not live:
             theirs.pop("srnet", None)
         for stage in dict.fromkeys([*theirs, *ours]):
-            tally = self._tally(reference, candidate, stage)
+            tally = self._tally(*pair, stage)
             if stage in theirs and stage in ours:
-                surface = self._surfaces.of(stage)
-                tally.add(sample.id, score_parity(surface, theirs[stage], ours[stage], scale))
+                surface, first, second = self._surfaces.of(stage), theirs[stage], ours[stage]
+                values = score_parity(surface, first, second, scale)
+                tally.add(sample.id, values)
+                if self._witness is not None:
+                    found = (*pair, stage, first, second, values.distances, scale)
+                    self._witness.see(Compared(sample, *found))
 
     def _add_truth(
         self, sample_id: str, truth: Truth, answers: Mapping[str, Mapping[str, Answer]]
@@ -343,9 +441,9 @@ class _Session:
 
     def _add_flicker(self, sample: Sample, still: StillHand, scale: float) -> None:
         self._still_ids.append(sample.id)
-        copies = _noisy(sample.picture, still, len(self._still_ids))
+        copies = noisy_copies(sample.picture, still, len(self._still_ids))
         live = {name: runner for name, runner in self._runners.items() if runner.live}
-        found = {name: self._read_copies(runner, copies) for name, runner in live.items()}
+        found = self._side_by_side(lambda runner: self._read_copies(runner, copies), live)
         for stage in dict.fromkeys(stage for read in found.values() for stage in read):
             for name, read in found.items():
                 tally = self._flicker.setdefault((name, stage), Tally())
@@ -357,15 +455,20 @@ class _Session:
         parts: dict[str, list[Float32]] = {}
         for start in range(0, len(copies), _BATCH):
             outputs = runner(copies[start : start + _BATCH])
-            for key, stage in _STAGE_OF_OUTPUT.items():
+            for key, stage in STAGE_OF_OUTPUT.items():
                 if key in outputs:
                     read = self._surfaces.of(stage).vertices(runner.name, stage, outputs[key])
                     parts.setdefault(stage, []).append(read)
         return {stage: np.concatenate(read) for stage, read in parts.items()}
 
 
-def _noisy(picture: Float32, still: StillHand, number: int) -> Float32:
+def noisy_copies(picture: Float32, still: StillHand, number: int) -> Float32:
+    """(copies, S, S, 3) of a picture under sensor noise that depends on its number alone."""
     rng = np.random.default_rng((still.seed, number))
     noise = rng.standard_normal((still.copies, *picture.shape), np.float32)
     levels = np.rint((picture + noise * np.float32(still.sigma)) * 255)
     return np.asarray(np.clip(levels, 0, 255) / np.float32(255), np.float32)
+
+
+def _has_both(answers: Mapping[str, Answer]) -> bool:
+    return "chained" in answers and "affinenet" in answers

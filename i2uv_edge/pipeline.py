@@ -6,28 +6,36 @@ Each takes its request from `i2uv_edge.requests` and gives its result; none prin
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from i2uv_edge import comparison, resources
+from i2uv_edge import comparison, reporting, resources
 from i2uv_edge.assembly import Build, write_sealed
 from i2uv_edge.atlases import ModelAtlases
-from i2uv_edge.bundle import Bundle, write_bundle, write_json
+from i2uv_edge.bundle import Bundle, write_bundle
 from i2uv_edge.data.calibration import CalibrationSet, write_calibration
-from i2uv_edge.data.evaluation import bundled_samples
-from i2uv_edge.data.pictures import list_pictures
+from i2uv_edge.data.synthetic import SceneSettings
+from i2uv_edge.effort import Effort
 from i2uv_edge.errors import InputError, UsageError
+from i2uv_edge.evaluation import run as evaluation
+from i2uv_edge.evaluation.sharing import Shard
 from i2uv_edge.networks.checkpoint import load_checkpoint, network_of
-from i2uv_edge.networks.model import load_networks
+from i2uv_edge.networks.layers import macs
+from i2uv_edge.networks.model import Network, load_networks
 from i2uv_edge.networks.registry import build
-from i2uv_edge.parity import default_pairs, measure
+from i2uv_edge.parity import Each, default_pairs, measure
+from i2uv_edge.report.witness import ReportWitness
 from i2uv_edge.requests import (
     CalibrateRequest,
     CalibrateResult,
     EvaluateRequest,
+    EvaluateResult,
     ExportRequest,
     ExportResult,
     Notify,
@@ -36,7 +44,7 @@ from i2uv_edge.requests import (
     ValidateRequest,
     ValidateResult,
 )
-from i2uv_edge.scores import BASELINE, Report, judge
+from i2uv_edge.scores import BASELINE, judge
 from i2uv_edge.spec import (
     GateSpec,
     ModelSpec,
@@ -50,7 +58,8 @@ from i2uv_edge.spec import (
 )
 from i2uv_edge.training import loop
 from i2uv_edge.training.config import load_config
-from i2uv_edge.training.loop import Progress
+from i2uv_edge.training.log import Progress
+from i2uv_edge.training.parallel import crew, leads
 
 __all__ = ["calibrate", "evaluate", "export", "train", "validate"]
 
@@ -58,6 +67,7 @@ T = TypeVar("T")
 
 # The recipe whose gates an integer recipe without gates of its own is held to.
 POST_TRAINING = "w8a8"
+RUNNERS = 4  # at a time; with more, the slowest is what the others wait for
 CALIBRATION_SIZE = 256  # side of the pictures in a calibration set, enough for every network
 
 
@@ -87,76 +97,116 @@ def export(request: ExportRequest, notify: Notify | None = None) -> ExportResult
     """
     notify = notify or _silent
     model, recipe = load_model(request.model), load_recipe(request.recipe)
+    _check_meshes(model)
     target, gates = load_target(request.target), _gates(recipe)
     calibration = _calibration(request, model, recipe)
     with write_bundle(request.destination, force=request.force) as folder:
         networks = load_networks(model, request.checkpoints)
+        calibrated = None
+        if calibration is not None and request.calibration is None:
+            available = len(calibration.paths)
+            calibration = calibration.first(_effort(networks).calibration(available))
+            calibrated = len(calibration.paths), available
         write_sealed(folder, Build(model, recipe, target, networks, calibration), notify)
         contents = comparison.open_contents(Bundle.open(folder))
-        report = _compare(contents, ValidateRequest(folder), gates, notify).report
-        write_json(folder / "report.json", report.fields())
+        compared = ValidateRequest(folder)
+        result, witness = _compare(contents, compared, gates, notify)
+        notify("writing the report", 0, 0)
+        reporting.write_report(folder, contents, result.report, gates, witness, compared)
+        used = result.report.samples, len(comparison.samples(contents).ids)
+        note = _effort(networks).note(calibrated, used)
     skipped = calibration.skipped if calibration and request.calibration else 0
-    return ExportResult(request.destination, report, contents.sizes, skipped)
+    return ExportResult(request.destination, result.report, contents.sizes, skipped, note)
 
 
 @_one_thread()
 def validate(request: ValidateRequest, notify: Notify | None = None) -> ValidateResult:
-    """Compare what a bundle holds, judged by the gates of its recipe.
+    """Compare what a bundle holds, judged by the gates of its recipe, and write the report.
+
+    A bundle that cannot be written to is compared all the same.
 
     Raises
     ------
     DamagedError
         The bundle, or a dump, is damaged.
     UsageError, InputError
-        What is to be compared is not there, or a picture cannot be read.
+        What is to be compared is not there, or a picture cannot be read. A report is in the way of
+        the one that was asked for, or it cannot be written.
     """
+    notify = notify or _silent
+    folder = request.report or (request.bundle if request.is_default else None)
+    if request.report is not None and not request.force:
+        reporting.check_free(request.report)
     contents = comparison.open_contents(Bundle.open(request.bundle))
-    return _compare(contents, request, _gates(contents.recipe), notify or _silent)
+    gates = _gates(contents.recipe)
+    result, witness = _compare(contents, request, gates, notify)
+    if folder is None:
+        return result
+    notify("writing the report", 0, 0)
+    try:
+        reporting.write_report(folder, contents, result.report, gates, witness, request)
+    except OSError as error:
+        if request.report is None:
+            return result
+        raise UsageError(
+            f"the report cannot be written into {folder}: {error.strerror}",
+            remedy="name another folder with --report",
+        ) from error
+    return replace(result, page=folder / reporting.PAGE)
 
 
 @_one_thread()
-def evaluate(request: EvaluateRequest, notify: Notify | None = None) -> Report:
-    """State the accuracy of a bundle or a checkpoint on the frozen rendered set.
+def evaluate(request: EvaluateRequest, notify: Notify | None = None) -> EvaluateResult:
+    """State the accuracy of a bundle or a checkpoint on rendered hands, FreiHAND or HO-3D.
 
     Numbers, not a verdict: only what is not finite makes the report fail. Gates are for `validate`.
+    Under ``torchrun`` each process sees a part of the data set, and all know the same result.
 
     Raises
     ------
     DamagedError
         The bundle is damaged.
     UsageError, InputError
-        There is no such file, or it does not say which network it belongs to.
+        There is no such file, or it does not say which network it belongs to; the data set is not
+        there, is damaged, or has nothing to compare the model with.
     """
-    if request.subject.is_dir():
-        contents = comparison.open_contents(Bundle.open(request.subject))
-        name, atlases, specs = contents.model, contents.atlases, contents.specs
+    with crew("cpu") as processes:
+        shard = Shard(processes.rank, processes.count)
+        return evaluation.run(_evaluated(request.subject), request, shard, notify or _silent)
+
+
+def _evaluated(subject: Path) -> evaluation.Model:
+    if subject.is_dir():
+        contents = comparison.open_contents(Bundle.open(subject))
         runners = comparison.runners(contents, [BASELINE, *contents.available])
-    else:
-        spec, module = _network_of_checkpoint(request.subject)
-        name, specs = spec.name, {spec.role: spec}
-        atlases = ModelAtlases.of_networks(specs)
-        runners = [comparison.float_chain({spec.role: (spec, module)}, atlases)]
-    if "affinenet" in specs:
-        samples = bundled_samples(specs["affinenet"].input.shape[1])
-    else:
-        samples = map(atlases.with_coarse_map, bundled_samples(comparison.PICTURE_SIZE))
-    total = len(list_pictures(resources.calibration_data() / "evaluation")[0])
-    counted = _counted(samples, "evaluating", total, notify or _silent)
-    return judge(name, measure(runners, counted, atlases, pairs=[]), gates=())
+        margin = contents.bundle.manifest["preprocess"]["margin"]
+        return evaluation.Model(
+            contents.model, contents.specs, contents.atlases, runners, sum(margin) / 2
+        )
+    spec, module = _network_of_checkpoint(subject)
+    specs = {spec.role: spec}
+    atlases = ModelAtlases.of_networks(specs)
+    chain = comparison.float_chain({spec.role: (spec, module)}, atlases)
+    margin = SceneSettings().margin
+    return evaluation.Model(spec.name, specs, atlases, [chain], sum(margin) / 2)
 
 
 def train(request: TrainRequest, notify: Notify | None = None) -> TrainResult:
-    """Train a network on rendered hands.
+    """Train a network on rendered hands, a data set, or what a teacher makes of pictures.
+
+    Under ``torchrun`` together with the other processes, of which the first reports.
 
     Raises
     ------
     UsageError, InputError
         Unknown network or setting, a run already at the output or none to resume, a loss that
         became NaN.
+    MissingDependencyError
+        TensorBoard's logs are asked for, and it is not installed.
     """
     notify = notify or _silent
     spec = load_network(request.network)
-    config = load_config(spec.name, request.config, **request.overrides())
+    config = load_config(spec.name, request.config, request.overrides())
     last: dict[str, float] = {}
 
     def report(progress: Progress) -> None:
@@ -175,7 +225,7 @@ def train(request: TrainRequest, notify: Notify | None = None) -> TrainResult:
         initial=request.initial,
         report=report,
     )
-    return TrainResult(checkpoint, last)
+    return TrainResult(checkpoint, last, leads())
 
 
 def calibrate(request: CalibrateRequest) -> CalibrateResult:
@@ -192,6 +242,16 @@ def calibrate(request: CalibrateRequest) -> CalibrateResult:
         request.images, request.destination, CALIBRATION_SIZE, force=request.force
     )
     return CalibrateResult(request.destination, len(made.paths), made.skipped, made.sha256)
+
+
+def _check_meshes(model: ModelSpec) -> None:
+    """An SRNet alone lives on rendered maps, which are of the built-in hand."""
+    if model.meshes is not None and model.affinenet is None:
+        raise UsageError(
+            f"{model.name} is an SRNet alone, and its meshes are not those of the built-in hand: "
+            f"there are no maps to feed it with",
+            remedy="export it together with its AffineNet, whose maps it then gets",
+        )
 
 
 def _gates(recipe: RecipeSpec) -> tuple[GateSpec, ...]:
@@ -221,7 +281,7 @@ def _compare(
     request: ValidateRequest,
     gates: tuple[GateSpec, ...],
     notify: Notify,
-) -> ValidateResult:
+) -> tuple[ValidateResult, ReportWitness]:
     candidates = request.candidates or contents.available
     names = dict.fromkeys(
         [BASELINE, *([request.reference] if request.reference else []), *candidates]
@@ -239,12 +299,47 @@ def _compare(
         )
     runners = comparison.runners(contents, list(names))
     samples = comparison.restricted(comparison.samples(contents, request.images), runners)
+    effort, available = Effort(comparison.gmac(contents)), len(samples.ids)
+    if request.images is None and all(runner.live for runner in runners):
+        samples = samples.first(effort.comparison(available))
     counted = _counted(samples.stream, "comparing", len(samples.ids), notify)
-    measured = measure(runners, counted, contents.atlases, pairs=pairs)
+    witness = reporting.witness(contents, pairs)
+    with _side_by_side() as each:
+        measured = measure(
+            runners,
+            counted,
+            contents.atlases,
+            pairs=pairs,
+            stand_ins=comparison.stand_ins(contents, pairs),
+            most_stills=effort.stills(available),
+            witness=witness,
+            each=each,
+        )
     if "tflite" in names:
         measured = measured.plus(comparison.float_shares(contents))
     report = judge(contents.model, measured, gates)
-    return ValidateResult(report, contents.sizes, samples.skipped)
+    note = effort.note(None, (len(samples.ids), available))
+    return ValidateResult(report, contents.sizes, samples.skipped, note=note), witness
+
+
+def _effort(networks: Mapping[Any, Network]) -> Effort:
+    sizes = [(network.module, network.spec.input.shape[1]) for network in networks.values()]
+    return Effort(sum(macs(module, size) for module, size in sizes) / 1e9)
+
+
+@contextlib.contextmanager
+def _side_by_side() -> Iterator[Each]:
+    """What runs several runners at a time, one thread each, on a machine with several cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if (cores or 1) < 2:
+        yield map
+        return
+    with ThreadPoolExecutor(min(cores or 1, RUNNERS), initializer=_torch_on_one_core) as pool:
+        yield pool.map
+
+
+def _torch_on_one_core() -> None:
+    torch.set_num_threads(1)  # which holds for the thread that says it
 
 
 def _network_of_checkpoint(path: Path) -> tuple[NetworkSpec, torch.nn.Module]:

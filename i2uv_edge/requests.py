@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "CalibrateRequest",
     "CalibrateResult",
     "EvaluateRequest",
+    "EvaluateResult",
     "ExportRequest",
     "ExportResult",
     "Notify",
@@ -26,13 +28,13 @@ __all__ = [
 ]
 
 Reference = Literal["float", "fake-quant"]
-Dataset = Literal["rendered"]
+Dataset = Literal["rendered", "freihand", "ho3d"]
 
 Notify = Callable[[str, int, int], None]
 """Told what is being done, how many are done, and of how many (0: unknown)."""
 
-CANDIDATES = ("tflite", "fake-quant")
-DATASETS: tuple[Dataset, ...] = ("rendered",)
+CANDIDATES = ("tflite", "onnx", "fake-quant")
+DATASETS: tuple[Dataset, ...] = ("rendered", "freihand", "ho3d")
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,23 @@ class ExportResult:
     report
         Its `report.json`; `report.passed` says whether its gates passed.
     sizes
-        Bytes of the networks by what runs them: "float", "tflite".
+        Bytes of the networks by what runs them: "float", "tflite", "onnx".
     skipped
         Files of the request's calibration folder that are no pictures.
+    note
+        What was cut short for networks that take long, "" if nothing was.
     """
 
     bundle: Path
     report: Report = field(repr=False)
     sizes: Mapping[str, int] = field(default_factory=dict)
     skipped: int = 0
+    note: str = ""
+
+    @property
+    def page(self) -> Path:
+        """The page that shows the report."""
+        return self.bundle / "report.html"
 
 
 @dataclass(frozen=True)
@@ -108,12 +118,25 @@ class ValidateRequest:
     candidates
         Names out of `CANDIDATES`, or folders of device dumps; none is all that the bundle holds.
         With a dump among them, only its samples are compared.
+    report
+        The folder to write `report.json` and `report.html` into. None writes over those of the
+        bundle if everything else is left at its default, which is what an export compares too;
+        any other comparison is no report of the bundle, and is not written down.
+    force
+        Replace the report that lies in `report`.
     """
 
     bundle: Path
     images: Path | None = None
     reference: Reference | None = None
     candidates: tuple[str, ...] = ()
+    report: Path | None = None
+    force: bool = False
+
+    @property
+    def is_default(self) -> bool:
+        """Whether everything that the bundle holds is compared on its own pictures."""
+        return self.images is None and self.reference is None and not self.candidates
 
     def __post_init__(self) -> None:
         for candidate in self.candidates:
@@ -126,22 +149,60 @@ class ValidateRequest:
 
 @dataclass(frozen=True)
 class ValidateResult:
-    """What came of a comparison; `sizes` and `skipped` (of the folder `images`) as in an export."""
+    """What came of a comparison; the other attributes are as in an export.
+
+    `skipped` is of the folder `images`; `page` is the `report.html` that was written, None if none
+    was.
+    """
 
     report: Report
     sizes: Mapping[str, int] = field(default_factory=dict)
     skipped: int = 0
+    page: Path | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class EvaluateRequest:
     """Accuracy against ground truth of a bundle or a checkpoint (`subject`).
 
-    The rendered data set comes with the package.
+    Attributes
+    ----------
+    subject
+        The bundle, or a checkpoint that says which network it belongs to.
+    dataset
+        The ground truth; rendered hands come with the package.
+    path
+        Where any other data set lies.
+    split
+        Which part of it: "training" or "evaluation".
+    mano
+        The user's MANO model, from which HO-3D's vertices are made.
+    margin
+        Side of the crop over the box around the hand; None is what the model was trained with.
+    predictions
+        A folder for `RUNNER/pred.json`, the file that the data sets' servers take.
     """
 
     subject: Path
     dataset: Dataset = "rendered"
+    path: Path | None = None
+    split: str = "evaluation"
+    mano: Path | None = None
+    margin: float | None = None
+    predictions: Path | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What came of it: the report, the files written, and whether this process is to show them.
+
+    Under ``torchrun`` every process knows the whole report, and the first one shows it.
+    """
+
+    report: Report
+    predictions: tuple[Path, ...] = ()
+    leads: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,10 +217,14 @@ class TrainRequest:
         TOML with the settings of the run; None is the network's own.
     steps
         Optimiser steps, instead of the number in the settings.
-    batch, learning_rate, seed, workers, threads
+    batch, learning_rate, seed, workers, threads, device, teacher, images, tensorboard
         Likewise.
+    dataset, data, atlas
+        Likewise: the kind of data set, where it lies, and the OBJ file of its mesh.
+    settings
+        ``KEY=VALUE``, any key of the settings.
     initial
-        Weights to start from.
+        Weights to start from: the network's, or a torchvision ResNet's for its encoder.
     output
         Folder of checkpoints; None is `build/train/NETWORK`.
     resume
@@ -174,6 +239,14 @@ class TrainRequest:
     seed: int | None = None
     workers: int | None = None
     threads: int | None = None
+    device: str | None = None
+    teacher: Path | None = None
+    images: Path | None = None
+    tensorboard: bool | None = None
+    dataset: str | None = None
+    data: Path | None = None
+    atlas: Path | None = None
+    settings: tuple[str, ...] = ()
     initial: Path | None = None
     output: Path | None = None
     resume: bool = False
@@ -183,18 +256,37 @@ class TrainRequest:
         """Where the checkpoints go."""
         return self.output or Path("build") / "train" / Path(self.network).stem
 
-    def overrides(self) -> dict[str, float | int | None]:
-        """Settings that replace those of the file; None leaves them."""
-        names = ("steps", "batch", "learning_rate", "seed", "workers", "threads")
-        return {name: getattr(self, name) for name in names}
+    def overrides(self) -> tuple[str, ...]:
+        """What replaces the settings of the file, ``KEY=VALUE``; what comes later wins."""
+        keys = {"dataset": "dataset.kind", "data": "dataset.path", "atlas": "dataset.atlas"}
+        named = [
+            (keys.get(name, name), getattr(self, name))
+            for name in (
+                *("steps", "batch", "learning_rate", "seed", "workers", "threads", "device"),
+                *("teacher", "images", "tensorboard", "dataset", "data", "atlas"),
+            )
+        ]
+        # JSON writes numbers, booleans and strings as TOML reads them.
+        return (
+            *self.settings,
+            *(
+                f"{key}={json.dumps(str(value) if isinstance(value, Path) else value)}"
+                for key, value in named
+                if value is not None
+            ),
+        )
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The last checkpoint, and numbers about it by name (losses, accuracy in millimetres)."""
+    """The last checkpoint, and numbers about it by name (losses, accuracy in millimetres).
+
+    `leads` is false in all but the first of several processes that trained together.
+    """
 
     checkpoint: Path
     metrics: Mapping[str, float]
+    leads: bool = True
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Contract",
+    "Port",
     "Runner",
     "Stored",
     "TfliteRunner",
     "TorchRunner",
+    "checked_feed",
+    "checked_output",
 ]
 
 Array = NDArray[Any]
@@ -101,7 +104,7 @@ class TorchRunner:
         """Run the module without gradients; see `Runner`."""
         import torch
 
-        samples = _checked_feed(self, feeds)
+        samples = checked_feed(self, feeds)
         threads = torch.get_num_threads()
         if self._threads is not None:
             torch.set_num_threads(self._threads)
@@ -116,7 +119,7 @@ class TorchRunner:
                 expected=f"one (N, C, H, W) tensor for {self.output.name!r}",
             )
         maps = made.permute(0, 2, 3, 1).to(torch.float32).contiguous().numpy()
-        return {self.output.name: _checked_output(self, maps, len(samples))}
+        return {self.output.name: checked_output(self, maps, len(samples))}
 
 
 class TfliteRunner:
@@ -159,19 +162,22 @@ class TfliteRunner:
                 expected="a TFLite model with built-in operators",
                 remedy="convert the network again",
             ) from error
-        self._takes = self._tensor(path, "input", self._interpreter.get_input_details())
-        self._gives = self._tensor(path, "output", self._interpreter.get_output_details())
+        details = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._takes = self._port(path, "input", details[0])
+        self._gives = self._port(path, "output", details[1])
+        self._indices = details[0][0]["index"], details[1][0]["index"]
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Float32]:
         """Run the model once for each sample; see `Runner`."""
-        samples = _checked_feed(self, feeds)
+        samples = checked_feed(self, feeds)
+        takes, gives = self._indices
         maps = []
         for sample in samples:
-            self._interpreter.set_tensor(self._takes.index, self._takes.stored(sample[None]))
+            self._interpreter.set_tensor(takes, self._takes.stored(sample[None]))
             self._interpreter.invoke()
-            maps.append(self._gives.real(self._interpreter.get_tensor(self._gives.index)))
+            maps.append(self._gives.real(self._interpreter.get_tensor(gives)))
         found = np.concatenate(maps)
-        return {self.output.name: _checked_output(self, found, len(samples))}
+        return {self.output.name: checked_output(self, found, len(samples))}
 
     def tensors(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what the file says of its input and of its output, as it stores them.
@@ -180,7 +186,7 @@ class TfliteRunner:
         """
         return self._takes.fields(), self._gives.fields()
 
-    def _tensor(self, path: Path | str, side: str, details: list[dict[str, Any]]) -> _TfliteTensor:
+    def _port(self, path: Path | str, side: str, details: list[dict[str, Any]]) -> Port:
         spec = self.input if side == "input" else self.output
         shapes = [tuple(map(int, detail["shape"])) for detail in details]
         if shapes != [(1, *spec.shape[1:])]:
@@ -198,14 +204,7 @@ class TfliteRunner:
                 expected="one scale and zero point for the tensor",
             )
         scale, zero_point = (scales[0], zero_points[0]) if dtype.kind in "iu" else (1.0, 0)
-        return _TfliteTensor(
-            details[0]["index"],
-            str(details[0]["name"]),
-            shapes[0],
-            dtype,
-            float(scale),
-            int(zero_point),
-        )
+        return Port(str(details[0]["name"]), shapes[0], dtype, float(scale), int(zero_point))
 
 
 @dataclass(frozen=True)
@@ -225,15 +224,17 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class _TfliteTensor:
-    index: int
+class Port:
+    """An input or output as a file holds it; scale and zero point are 1.0 and 0 for floats."""
+
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    scale: float
-    zero_point: int
+    scale: float = 1.0
+    zero_point: int = 0
 
     def stored(self, real: Float32) -> Array:
+        """Turn real values into what the file takes."""
         if self.dtype.kind not in "iu":
             return np.asarray(real, self.dtype)
         limits = np.iinfo(self.dtype)
@@ -241,9 +242,11 @@ class _TfliteTensor:
         return np.asarray(np.clip(steps, limits.min, limits.max), self.dtype)
 
     def real(self, stored: Array) -> Float32:
+        """Turn what the file gives into real values."""
         return Stored(stored, self.scale, self.zero_point).real()
 
     def fields(self) -> dict[str, Any]:
+        """Return what the manifest holds of it."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -290,7 +293,8 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _checked_feed(runner: Runner, feeds: Mapping[str, Array]) -> Float32:
+def checked_feed(runner: Runner, feeds: Mapping[str, Array]) -> Float32:
+    """Return the samples a runner is fed with; InputError where they are not its contract's."""
     spec = runner.input
     if set(feeds) != {spec.name}:
         raise InputError(
@@ -306,7 +310,8 @@ def _checked_feed(runner: Runner, feeds: Mapping[str, Array]) -> Float32:
     return samples
 
 
-def _checked_output(runner: Runner, maps: Float32, count: int) -> Float32:
+def checked_output(runner: Runner, maps: Float32, count: int) -> Float32:
+    """Return a runner's maps; InputError where their shape is not its contract's."""
     expected = (count, *runner.output.shape[1:])
     if maps.shape != expected:
         raise InputError(

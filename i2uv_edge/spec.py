@@ -20,6 +20,7 @@ __all__ = [
     "ROLES",
     "ActivationSpec",
     "GateSpec",
+    "MeshesSpec",
     "ModelSpec",
     "NetworkSpec",
     "Override",
@@ -88,12 +89,41 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class MeshesSpec:
+    """The meshes that a model's maps are of, where they are not the built-in hand's.
+
+    `coarse` and, for an SRNet, `fine` are OBJ files with texture coordinates, in metres; the first
+    vertices of the fine one are the coarse ones, in any pose. `mano` is a MANO model of the same
+    vertices, which knows the joints. Paths are relative to the TOML that names them.
+    """
+
+    coarse: str
+    fine: str = ""
+    mano: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.coarse:
+            raise ValueError("meshes.coarse is empty; it names the mesh of AffineNet's maps")
+
+    def beside(self, folder: Path) -> MeshesSpec:
+        """Return this with paths that start from `folder`."""
+        paths = {key: getattr(self, key) for key in ("coarse", "fine", "mano")}
+        return MeshesSpec(**{key: str(folder / path) for key, path in paths.items() if path})
+
+    def files(self) -> dict[str, Path]:
+        """Return the files by their keys."""
+        paths = {key: getattr(self, key) for key in ("coarse", "fine", "mano")}
+        return {key: Path(path) for key, path in paths.items() if path}
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
     """One network: `export/networks/NAME.toml`.
 
     `architecture` holds the keyword arguments of the family's constructor, which checks them.
     `parts` names groups of modules by a glob over their paths, so that one recipe fits every
     network: "heads" are the layers that give coordinates, "warps" those that sample by them.
+    `convention` is how an AffineNet's map holds a hand, see `hand.camera.Convention`.
     """
 
     name: str
@@ -104,13 +134,16 @@ class NetworkSpec:
     source: str
     architecture: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
+    convention: Literal["projected", "published"] = "projected"
+    meshes: MeshesSpec | None = None
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A pair of networks that runs chained, or one network alone: `export/models/NAME.toml`.
 
-    `checkpoints` maps a role to a file name in the bundled `checkpoints/`.
+    `checkpoints` maps a role to a file name in the bundled `checkpoints/`; `meshes` go before those
+    of its networks.
     """
 
     name: str
@@ -118,6 +151,7 @@ class ModelSpec:
     affinenet: str | None = None
     srnet: str | None = None
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    meshes: MeshesSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.networks:
@@ -378,7 +412,10 @@ def _load(
         if str(name) not in known:
             raise strict_toml.unknown_name(f"unknown {kind}", str(name), known + (also_known or []))
         path = folder / f"{name}.toml"
-    return strict_toml.load(schema, path, name=path.stem)
+    spec = strict_toml.load(schema, path, name=path.stem)
+    if isinstance(spec, NetworkSpec | ModelSpec) and spec.meshes is not None:
+        return replace(spec, meshes=spec.meshes.beside(path.parent))
+    return spec
 
 
 def _is_network_file(path: Path) -> bool:
@@ -398,6 +435,7 @@ def _alone(network: NetworkSpec, name: str) -> ModelSpec:
         affinenet=name if network.role == "affinenet" else None,
         srnet=name if network.role == "srnet" else None,
         checkpoints={network.role: f"{network.name}.safetensors"},
+        meshes=network.meshes,
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from i2uv_edge.errors import UsageError
 
-__all__ = ["load", "parse", "unknown_name"]
+__all__ = ["load", "parse", "read", "unknown_name"]
 
 T = TypeVar("T")
 
@@ -37,15 +37,25 @@ def load(schema: type[T], path: Path, **given: object) -> T:
     given
         Fields that do not come from the file (a name taken from the file name); they are no keys.
     """
+    return parse(schema, read(path), where=str(path), **given)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read one TOML file as it is.
+
+    Raises
+    ------
+    UsageError
+        It is missing or unreadable, or no TOML.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}", remedy="check the path") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no valid TOML: {error}", expected="TOML in UTF-8") from error
-    return parse(schema, table, where=str(path), **given)
 
 
 def parse(schema: type[T], table: Mapping[str, Any], *, where: str, **given: object) -> T:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from i2uv_edge.scores import BASELINE, Report, Scale, Score
 
-__all__ = ["table"]
+__all__ = ["STAGES", "Row", "Summary", "origin", "summary", "table"]
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,45 @@ _COMPARED = (
 _EVALUATED = (
     _Line("MPVPE, mm", "truth", "vertex_mean_mm"),
     _Line("PA-MPVPE, mm", "truth", "pa_mpvpe_mm"),
+    _Line("MPJPE, mm", "truth", "official_mpjpe_mm"),
+    _Line("MPJPE, wrists together, mm", "truth", "official_root_mpjpe_mm"),
     _Line("PA-MPJPE, mm", "truth", "pa_mpjpe_mm"),
+    _Line("AUC of vertices, PA", "truth", "official_pa_mpvpe_auc"),
+    _Line("AUC of joints, PA", "truth", "official_pa_mpjpe_auc"),
     _Line("F@5", "truth", "f5"),
     _Line("F@15", "truth", "f15"),
     _Line("normals, degrees", "truth", "normal_deg"),
     _Line("spread ratio", "truth", "spread_ratio"),
     _Line("flicker, mm", "truth", "flicker_mm"),
 )
-_STAGES = {
+STAGES = {
     "chained": "both networks chained",
     "srnet": "the SRNet alone",
     "affinenet": "the AffineNet",
 }
+"""What people call the stages, the last one first."""
+
 _ORIGINS = {"truth": "the ground truth", "template": "the built-in hand fitted to the reference"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table in words: a cell for each runner, the limit and the verdict, or ""."""
+
+    title: str
+    cells: tuple[str, ...]
+    limit: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The last stage of a report: `names` are the runners, `verdict` sums up all stages."""
+
+    heading: str
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    verdict: str
 
 
 def table(report: Report, sizes: Mapping[str, int] | None = None) -> str:
@@ -61,9 +87,20 @@ def table(report: Report, sizes: Mapping[str, int] | None = None) -> str:
     sizes
         Bytes of the networks by runner, for a line of its own.
     """
-    stage = next((s for s in _STAGES if any(score.stage == s for score in report.scores)), None)
+    found = summary(report, sizes)
+    if not found.verdict:
+        return found.heading
+    limit = "limit" if any(row.limit for row in found.rows) else ""
+    rows = [(row.title, *row.cells, row.limit, row.verdict) for row in found.rows]
+    lines = _laid_out([("", *found.names, limit, ""), *rows])
+    return "\n".join([found.heading, "", *lines, "", found.verdict])
+
+
+def summary(report: Report, sizes: Mapping[str, int] | None = None) -> Summary:
+    """What `table` lays out; without rows if nothing was compared."""
+    stage = next((s for s in STAGES if any(score.stage == s for score in report.scores)), None)
     if stage is None:
-        return f"{report.model}: nothing was compared"
+        return Summary(f"{report.model}: nothing was compared", (), (), "")
     scores = [score for score in report.scores if score.stage == stage]
     names = sorted(dict.fromkeys(score.candidate for score in scores), key=lambda n: n != BASELINE)
     compared = any(score.reference != "truth" for score in scores)
@@ -74,29 +111,27 @@ def table(report: Report, sizes: Mapping[str, int] | None = None) -> str:
     ]
     if sizes:
         cells = (f"{sizes[name] / 1e6:.2f}" if sizes.get(name) else "" for name in names)
-        rows.append(("weights, MB", *cells, "", ""))
-    limit = "limit" if any(row[-2] for row in rows) else ""
-    lines = _laid_out([("", *names, limit, ""), *rows])
-    heading = f"{report.model}, {_STAGES[stage]}: {report.samples} samples{_unit(report.scale)}"
-    return "\n".join([heading, "", *lines, "", _sum(report)])
+        rows.append(Row("weights, MB", tuple(cells)))
+    heading = f"{report.model}, {STAGES[stage]}: {report.samples} samples{_unit(report.scale)}"
+    return Summary(heading, tuple(names), tuple(rows), _sum(report))
 
 
-def _row(line: _Line, scores: Sequence[Score], names: Sequence[str]) -> tuple[str, ...]:
-    """A line's cells: title, a value for each name, limit and verdict; empty if nobody has one."""
+def _row(line: _Line, scores: Sequence[Score], names: Sequence[str]) -> Row | None:
+    """A line with a value for each name; None if nobody has one."""
     found = {
         score.candidate: score
         for score in scores
         if (score.reference, score.metric) == (line.reference, line.metric)
     }
     if not found:
-        return ()
+        return None
     judged = [score for score in found.values() if score.limit is not None or not score.passed]
     verdict = ""
     if judged:
         verdict = "pass" if all(score.passed for score in judged) else "FAIL"
     limits = {_number(score.limit) for score in judged if score.limit is not None}
     values = (_number(found[name].value) if name in found else "" for name in names)
-    return (line.title, *values, " / ".join(sorted(limits)), verdict)
+    return Row(line.title, tuple(values), " / ".join(sorted(limits)), verdict)
 
 
 def _number(value: float) -> str:
@@ -107,8 +142,12 @@ def _unit(scale: Scale | None) -> str:
     """Say how long a map unit was taken to be, without which millimetres mean nothing."""
     if scale is None or not math.isfinite(scale.median_mm):
         return ""
-    origin = _ORIGINS.get(scale.origin, "the ground truth where there is one")
-    return f", 1 map unit = {scale.median_mm:.0f} mm (median, from {origin})"
+    return f", 1 map unit = {scale.median_mm:.0f} mm (median, from {origin(scale)})"
+
+
+def origin(scale: Scale) -> str:
+    """What the length of a map unit was taken from."""
+    return _ORIGINS.get(scale.origin, "the ground truth where there is one")
 
 
 def _laid_out(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -28,7 +28,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 @pytest.fixture
 def toy_world(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the toy's few pictures in the place of the bundled ones, and what it can pass in time."""
-    _move_in(toy, monkeypatch)
+    move_in(toy, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +36,13 @@ def exported(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended,
     """Export the toy once; what the command came to, and the bundle, which nobody may change."""
     bundle = tmp_path_factory.mktemp("exported") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        _move_in(toy, patch)
+        move_in(toy, patch)
         ended = toy.export(bundle)
     return ended, bundle
 
 
-def _move_in(toy: Toy, patch: pytest.MonkeyPatch) -> None:
+def move_in(toy: Toy, patch: pytest.MonkeyPatch) -> None:
+    """What `toy_world` does."""
     from model_toys import patient
 
     from i2uv_edge import parity, pipeline, resources, spec

@@ -17,20 +17,20 @@ PACKAGE = Path(i2uv_edge.__file__).parent
 # The rooms of the house, the lowest first; a room may use its own floor and those below.
 FLOORS = (
     {"errors"},
-    {"atomic", "resources", "strict_toml"},
+    {"atomic", "effort", "pickles", "resources", "strict_toml"},
     {"spec"},
     {"hand", "scores"},
     {"atlases", "bundle", "data", "networks", "parity", "report", "requests", "table", "tally"},
-    {"chain", "convert", "device", "dumps", "quantizer", "runners", "training"},
+    {"chain", "convert", "device", "dumps", "onnx_runner", "quantizer", "runners", "training"},
     {"comparison"},
-    {"assembly"},
+    {"assembly", "evaluation", "reporting"},
     {"pipeline"},
     {"cli"},
     {"__init__", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
-HEAVY = ("cv2", "flatbuffers", "numba", "numpy", "onnx", "onnxruntime", "scipy", "torch")
+HEAVY = ("cv2", "flatbuffers", "numba", "numpy", "onnx", "onnxruntime", "onnxsim", "scipy", "torch")
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from i2uv_edge.hand.atlas import Atlas
 from i2uv_edge.hand.model import HandModel
 from i2uv_edge.spec import load_network
 
-EVERY_BUNDLE = {"manifest.json", "report.json", "atlas.npz", "eval", "float"}
+EVERY_BUNDLE = {"manifest.json", "report.json", "report.html", "atlas.npz", "eval", "float"}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,8 @@ def test_a_bundle_holds_the_files_of_the_contract(bundle: Bundle) -> None:
     assert names == EVERY_BUNDLE | {
         "affinenet.tflite",
         "srnet.tflite",
+        "affinenet.onnx",
+        "srnet.onnx",
         "encodings.json",
         "golden",
     }
@@ -47,7 +49,7 @@ def test_a_bundle_holds_the_files_of_the_contract(bundle: Bundle) -> None:
 def test_everything_but_the_report_is_sealed(bundle: Bundle) -> None:
     found = {p.relative_to(bundle.path).as_posix() for p in bundle.path.rglob("*") if p.is_file()}
     sealed = {artifact.path for artifact in bundle.artifacts}
-    assert found - sealed == {"manifest.json", "report.json"}
+    assert found - sealed == {"manifest.json", "report.json", "report.html"}
 
 
 def test_the_manifest_says_what_was_built_from_what(manifest: Any, toy: Toy) -> None:
@@ -55,7 +57,9 @@ def test_the_manifest_says_what_was_built_from_what(manifest: Any, toy: Toy) -> 
     assert manifest["model"] == "toy"
     assert manifest["recipe"]["name"] == "w8a8"
     assert manifest["target"]["name"] == "sd865"
-    assert {"i2uv-edge", "torch", "python", "ai-edge-litert"} <= set(manifest["tools"])
+    assert {"i2uv-edge", "torch", "python", *("ai-edge-litert", "onnx", "onnxruntime")} <= set(
+        manifest["tools"]
+    )
     assert manifest["calibration"]["pictures"] == PICTURES
     assert manifest["sources"]["calibration"] == manifest["calibration"]["sha256"]
     assert manifest["sources"]["checkpoint.srnet"] == sha256_of(toy.srnet_weights)
@@ -65,7 +69,8 @@ def test_every_made_file_names_its_parent(bundle: Bundle, manifest: Any) -> None
     parents = {artifact.path: artifact.parent for artifact in bundle.artifacts}
     hashes = {artifact.path: artifact.sha256 for artifact in bundle.artifacts}
     for role in ("affinenet", "srnet"):
-        assert parents[f"{role}.tflite"] == hashes[f"float/{role}.safetensors"]
+        for kind in ("tflite", "onnx"):
+            assert parents[f"{role}.{kind}"] == hashes[f"float/{role}.safetensors"]
         source = manifest["sources"][f"checkpoint.{role}"]
         assert parents[f"float/{role}.safetensors"] == source
     assert parents["encodings.json"] == manifest["sources"]["calibration"]
@@ -83,19 +88,21 @@ def test_the_manifest_tells_an_app_all_about_a_network(
 ) -> None:
     network = manifest["networks"][role]
     spec = load_network(toy.affinenet if role == "affinenet" else toy.srnet)
-    for (tensor,), wanted, shape in zip(
-        (network["inputs"], network["outputs"]), (spec.input, spec.output), shapes, strict=True
+    for side, wanted, (batch, rows, columns, channels) in zip(
+        ("inputs", "outputs"), (spec.input, spec.output), shapes, strict=True
     ):
-        assert tensor == {
+        common = {
             "name": wanted.name,
-            "shape": shape,
             "dtype": "float32",
-            "layout": "NHWC",
             "scale": 1.0,
             "zero_point": 0,
             "unit": wanted.unit,
             "range": list(wanted.range),
         }
+        nhwc = {"shape": [batch, rows, columns, channels], "layout": "NHWC"}
+        nchw = {"shape": [batch, channels, rows, columns], "layout": "NCHW"}
+        assert network[side] == [{**common, **nhwc}]
+        assert network["onnx"][side] == [{**common, **nchw}]
 
 
 def test_the_manifest_says_how_to_crop_and_how_to_chain(manifest: Any) -> None:

@@ -22,7 +22,7 @@ from model_toys import Ended, Toy, run
 from safetensors.torch import load_file, save_file
 from test_data_pictures import CMYK_JPEG
 
-from i2uv_edge import assembly, pipeline, spec
+from i2uv_edge import assembly, reporting, spec
 from i2uv_edge.bundle import Bundle
 
 pytestmark = pytest.mark.usefixtures("toy_world")
@@ -285,6 +285,7 @@ def test_a_model_without_weights_says_how_to_get_some(toy: Toy, tmp_path: Path) 
 SEALED = (
     "affinenet.tflite",
     "srnet.tflite",
+    "affinenet.onnx",
     "float/affinenet.safetensors",
     "encodings.json",
     "atlas.npz",
@@ -430,8 +431,14 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(toy: Toy, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(assembly, "to_tflite"), (assembly, "seal"), (pipeline, "write_json")],
-    ids=["converting", "sealing", "reporting"],
+    [
+        (assembly, "to_tflite"),
+        (assembly, "to_onnx"),
+        (assembly, "seal"),
+        (reporting, "write_json"),
+        (reporting, "write_text"),
+    ],
+    ids=["tflite", "onnx", "sealing", "scores", "page"],
 )
 def test_a_disk_that_fills_up_leaves_nothing(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str

@@ -32,3 +32,4 @@ def test_the_default_export_passes_every_gate(tmp_path: Path) -> None:
     }
     assert found["float", "pa_mpvpe_mm"] <= 13
     assert found["tflite", "spread_ratio"] >= 0.8
+    assert 300_000 < (tmp_path / "out" / "report.html").stat().st_size < 1_500_000

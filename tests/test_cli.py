@@ -95,16 +95,51 @@ def test_export_passes_every_option_on(pipeline: FakePipeline) -> None:
 def test_validate_passes_every_option_on(pipeline: FakePipeline, tmp_path: Path) -> None:
     pipeline.answer = requests.ValidateResult(report(score()))
     arguments = "validate b --images d --reference fake-quant --candidate tflite --candidate"
-    assert cli.main([*arguments.split(), str(tmp_path)]) == 0
+    assert cli.main([*arguments.split(), str(tmp_path), "--report", "r", "--force"]) == 0
+    chosen = (Path("d"), "fake-quant", ("tflite", str(tmp_path)))
     assert pipeline.requests == [
-        requests.ValidateRequest(Path("b"), Path("d"), "fake-quant", ("tflite", str(tmp_path)))
+        requests.ValidateRequest(Path("b"), *chosen, report=Path("r"), force=True)
     ]
 
 
+def test_validate_says_where_a_report_was_written(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.answer = requests.ValidateResult(report(score()), page=Path("b/report.html"))
+    cli.main(["validate", "b"])
+    assert capsys.readouterr().out.endswith("\nreport  b/report.html\n")
+    pipeline.answer = requests.ValidateResult(report(score()))
+    cli.main(["validate", "b"])
+    assert "report  " not in capsys.readouterr().out
+
+
 def test_evaluate_takes_a_bundle_or_a_checkpoint(pipeline: FakePipeline) -> None:
-    pipeline.answer = report(score(reference="truth"))
+    pipeline.answer = requests.EvaluateResult(report(score(reference="truth")))
     assert cli.main(["evaluate", "b", "--dataset", "rendered"]) == 0
     assert pipeline.requests == [requests.EvaluateRequest(Path("b"), "rendered")]
+
+
+def test_evaluate_passes_every_option_on_and_names_the_predictions(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = (Path("p/float/pred.json"),)
+    pipeline.answer = requests.EvaluateResult(report(score(reference="truth")), files)
+    arguments = "evaluate b data --dataset ho3d --split training --mano m.pkl --margin 1.5"
+    assert cli.main([*arguments.split(), "--predictions", "p"]) == 0
+    chosen = (Path("data"), "training", Path("m.pkl"), 1.5, Path("p"))
+    assert pipeline.requests == [requests.EvaluateRequest(Path("b"), "ho3d", *chosen)]
+    assert capsys.readouterr().out.endswith("\npredictions  p/float/pred.json\n")
+
+
+def test_of_several_processes_the_first_one_shows_the_result(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = report(score(reference="truth", value=math.nan, passed=False))
+    pipeline.answer = requests.EvaluateResult(failing, leads=False)
+    assert cli.main(["evaluate", "b"]) == 0
+    assert capsys.readouterr().out == ""
+    pipeline.answer = requests.EvaluateResult(failing)
+    assert cli.main(["evaluate", "b"]) == 3
 
 
 def test_train_passes_every_option_on_and_prints_the_checkpoint(
@@ -112,7 +147,9 @@ def test_train_passes_every_option_on_and_prints_the_checkpoint(
 ) -> None:
     pipeline.answer = requests.TrainResult(Path("c.safetensors"), {"pa_mpvpe_mm": 9.5})
     arguments = "train srnet-edge --config c.toml --steps 5 --batch 4 --learning-rate 0.01 --seed 7"
-    arguments += " --workers 0 --threads 2 --initial w.pth -o o --resume"
+    arguments += " --workers 0 --threads 2 --initial w.pth -o o --resume --device cpu"
+    arguments += " --dataset freihand --data f --atlas a.obj --teacher t --images i --tensorboard"
+    arguments += " --set loss.seam=1 --set ema=0"
     assert cli.main(arguments.split()) == 0
     assert pipeline.requests == [
         requests.TrainRequest(
@@ -124,12 +161,28 @@ def test_train_passes_every_option_on_and_prints_the_checkpoint(
             seed=7,
             workers=0,
             threads=2,
+            device="cpu",
+            dataset="freihand",
+            data=Path("f"),
+            atlas=Path("a.obj"),
+            teacher=Path("t"),
+            images=Path("i"),
+            tensorboard=True,
+            settings=("loss.seam=1", "ema=0"),
             initial=Path("w.pth"),
             output=Path("o"),
             resume=True,
         )
     ]
     assert "c.safetensors" in capsys.readouterr().out
+
+
+def test_train_prints_nothing_where_another_process_does(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.answer = requests.TrainResult(Path("c.safetensors"), {}, leads=False)
+    assert cli.main(["train", "srnet-edge"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_calibrate_counts_what_it_took_and_what_it_skipped(
@@ -151,7 +204,7 @@ def test_export_says_where_bundle_and_report_are(
 ) -> None:
     pipeline.answer = requests.ExportResult(Path("build/sd865"), report(score()))
     cli.main(["export"])
-    assert "build/sd865/report.json" in capsys.readouterr().out
+    assert "build/sd865/report.html" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", ["export", "validate", "evaluate", "train", "calibrate"])
@@ -161,6 +214,7 @@ def test_json_is_one_document_and_nothing_else(
     answers = {
         "export": requests.ExportResult(Path("b"), report(score())),
         "validate": requests.ValidateResult(report(score())),
+        "evaluate": requests.EvaluateResult(report(score())),
         "train": requests.TrainResult(Path("c"), {"loss": 1.0}),
         "calibrate": requests.CalibrateResult(Path("set"), 12, 0, "ab"),
     }
@@ -351,7 +405,7 @@ def start(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_exit_code_reaches_the_shell() -> None:
     ended = start("validate", "b", "--candidate", "no-such-runner")
     assert ended.returncode == 2
-    assert "tflite, fake-quant" in ended.stderr
+    assert "tflite, onnx, fake-quant" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

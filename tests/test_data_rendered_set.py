@@ -25,6 +25,11 @@ from i2uv_edge.errors import DamagedError, UsageError
 from i2uv_edge.hand.metrics import pa_mpvpe
 
 SCENE = SceneSettings(size=48, supersampling=1)
+# Here too, so that nobody freezes the sets anew without meaning to.
+FROZEN = {
+    "pictures": "950cab3c4b2b34831b79526802fba91b522b75dc20b92393422268d99313457b",
+    "evaluation": "53ac62dc525e3b0785e93dde2647da6803b02d6790171e43d825f470a33e1feb",
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +64,14 @@ def test_bundled_set_is_the_one_its_manifest_lists(
     seed, count = BUNDLED[name]
     settings = strict_toml.load(SetSettings, resources.calibration_data() / name / MANIFEST)
     assert (settings.seed, settings.count) == (seed, count) == (seed, len(bundled[name]))
-    assert settings.scene == SceneSettings()
+    assert settings.edition == 1
     assert all(sample.picture.shape == (256, 256, 3) for _, sample in bundled[name])
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_files_of_a_bundled_set_are_those_that_were_frozen(name: str) -> None:
+    folder = resources.calibration_data() / name
+    assert set_sha256([*list_pictures(folder)[0], folder / TRUTH]) == FROZEN[name]
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -70,7 +81,7 @@ def test_bundled_set_can_be_made_again(
 ) -> None:
     settings = strict_toml.load(SetSettings, resources.calibration_data() / name / MANIFEST)
     kept = bundled[name][index][1]
-    made = render_sample(settings.seed, index, settings.scene)
+    made = settings.render(index)
     assert difference(made, kept) < 6  # JPEG, mostly of the sensor's noise
     assert difference(made, bundled[name][index + 1][1]) > 20
     scale = kept.frame.scale_mm
@@ -129,6 +140,23 @@ def test_set_written_and_read_is_what_was_rendered(small: Path) -> None:
         np.testing.assert_allclose(sample.coarse, made.coarse, atol=1e-6)
         np.testing.assert_allclose(sample.joints, made.joints, atol=1e-6)
         assert sample.frame.scale_mm == made.frame.scale_mm
+
+
+def test_set_keeps_the_camera_of_each_picture(small: Path) -> None:
+    for index, (_, sample) in enumerate(read_set(small)):
+        made = render_sample(11, index, SCENE)
+        assert (sample.frame.camera is None) == (made.frame.camera is None)
+        np.testing.assert_allclose(sample.intrinsics, made.intrinsics, rtol=1e-6)
+        np.testing.assert_allclose(
+            sample.in_camera(sample.fine), made.in_camera(made.fine), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_set_of_an_unknown_edition_is_refused(copy: Path) -> None:
+    manifest = copy / MANIFEST
+    manifest.write_text(manifest.read_text().replace("edition = 2", "edition = 3"))
+    with pytest.raises(UsageError, match="edition 3"):
+        next(read_set(copy))
 
 
 def test_same_settings_write_the_same_bytes(small: Path, tmp_path: Path) -> None:

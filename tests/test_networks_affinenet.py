@@ -171,3 +171,44 @@ def test_alignment_of_the_warps_must_be_stated() -> None:
     spec = load_network("affinenet-r18")
     with pytest.raises(UsageError, match="align_corners"):
         build(replace(spec, architecture={"resnet_depth": 18}))
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def test_warps_follow_the_guides(learned: AffineNet) -> None:
+    guides = [torch.rand(1, 3, side, side) for side in learned.guide_sizes(SIZE)]
+    with torch.no_grad():
+        free, own = learned.stages(pictures()), learned.stages(pictures(), None)
+        guided = learned.stages(pictures(), guides)
+        moved = [
+            learned.stages(pictures(), [*guides[:at], guides[at].flip(-1), *guides[at + 1 :]])
+            for at in range(4)
+        ]
+    assert all(torch.equal(one, other) for one, other in zip(free, own, strict=True))
+    assert torch.equal(guided[0], free[0])  # nothing is fetched for it
+    assert all(not torch.equal(one, other) for one, other in zip(guided[1:], free[1:], strict=True))
+    for at, made in enumerate(moved):
+        same = [torch.equal(one, other) for one, other in zip(made, guided, strict=True)]
+        assert same == [True] * (at + 1) + [False] * (5 - at)
+
+
+def test_guides_equal_to_the_own_maps_change_nothing(learned: AffineNet) -> None:
+    with torch.no_grad():
+        maps = learned.decoder(learned.encoder(pictures()))
+        larger = [
+            F.interpolate(uv, scale_factor=2, mode="bilinear", align_corners=True) for uv in maps
+        ]
+        guided = learned.stages(pictures(), [larger[0], larger[1], maps[2], larger[3]])
+        free = learned.stages(pictures())
+    for one, other in zip(guided, free, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_maps_are_exact_under_autocast_while_it_learns() -> None:
+    network = toy().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = network.stages(pictures(2))
+    assert {stage.dtype for stage in maps} == {torch.float32}
+    steps = maps[-1].detach()
+    assert not torch.equal(steps, steps.bfloat16().float())

@@ -17,7 +17,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from i2uv_edge.errors import InputError
-from i2uv_edge.networks.checkpoint import fits, load_checkpoint, network_of, save_checkpoint
+from i2uv_edge.networks.affinenet import AffineNet, ResNetEncoder
+from i2uv_edge.networks.checkpoint import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    fits,
+    load_checkpoint,
+    load_initial,
+    network_of,
+    save_checkpoint,
+)
 from i2uv_edge.networks.registry import build
 
 State = dict[str, Tensor]
@@ -283,3 +292,115 @@ def test_file_of_another_kind_is_refused(tmp_path: Path, name: str, content: byt
 @pytest.mark.parametrize("name", ["none.pt", "none.safetensors", "."])
 def test_missing_file_is_refused(tmp_path: Path, name: str) -> None:
     assert "does not exist" in refused(tmp_path / name).what
+
+
+# --- weights to start from ------------------------------------------------------------------------
+
+
+def resnet_file(path: Path, depth: int = 18, seed: int = 0) -> dict[str, Tensor]:
+    """A ResNet classifier as torchvision saves it; what its encoder's tensors are."""
+    torch.manual_seed(seed)
+    encoder = ResNetEncoder(depth)
+    for layer in encoder.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean, std=0.5)
+            nn.init.uniform_(layer.running_var, 0.5, 2.0)
+            nn.init.normal_(layer.bias)
+    state = dict(encoder.state_dict())
+    names = {"firstconv": "conv1", "firstbn": "bn1"}
+    names |= {f"encoder{number}": f"layer{number}" for number in range(1, 5)}
+    content = {
+        f"{names[first]}.{rest}": value
+        for key, value in state.items()
+        for first, rest in (key.split(".", 1),)
+    }
+    content |= {"fc.weight": torch.rand(1000, 8), "fc.bias": torch.rand(1000)}
+    torch.save(content, path)
+    return state
+
+
+def affinenet(depth: int = 18) -> AffineNet:
+    torch.manual_seed(1)
+    return AffineNet(input_size=64, resnet_depth=depth, align_corners=True).eval()
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_torchvision_resnet_goes_to_the_encoder_alone(tmp_path: Path, depth: int) -> None:
+    wanted = resnet_file(tmp_path / "resnet.pth", depth)
+    network = affinenet(depth)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    load_initial(network, tmp_path / "resnet.pth")
+    prefix = "encoder.encoder_layer."
+    for key, value in network.state_dict().items():
+        if not key.startswith(prefix):
+            assert torch.equal(value, before[key]), key
+        elif key.removeprefix(prefix) not in ("firstconv.weight", "firstbn.running_mean"):
+            assert torch.equal(value, wanted[key.removeprefix(prefix)]), key
+
+
+def test_normalisation_goes_into_the_first_layer(tmp_path: Path) -> None:
+    raw = resnet_file(tmp_path / "resnet.pth")
+    network = affinenet()
+    load_initial(network, tmp_path / "resnet.pth")
+    reference = ResNetEncoder(18).eval()
+    reference.load_state_dict(raw)
+    pictures = torch.rand(2, 3, 256, 256)
+    mean, deviation = (
+        torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
+    with torch.no_grad():
+        ours = network.encoder(pictures)
+        theirs = reference((pictures - mean) / deviation)
+        unfolded = reference(pictures)
+    shift = network.encoder.encoder_layer.firstbn.running_mean - raw["firstbn.running_mean"]
+    # The first skip is taken before the norm, which the mean went into.
+    torch.testing.assert_close(
+        inside(ours[0] - shift[:, None, None], 2), inside(theirs[0], 2), atol=1e-4, rtol=1e-4
+    )
+    for ours_at, theirs_at, unfolded_at, margin in zip(
+        ours[1:4], theirs[1:4], unfolded[1:4], (2, 6, 8), strict=True
+    ):
+        torch.testing.assert_close(
+            inside(ours_at, margin), inside(theirs_at, margin), atol=1e-3, rtol=1e-3
+        )
+        assert (inside(unfolded_at, margin) - inside(theirs_at, margin)).abs().max() > 0.1
+
+
+def inside(feature: Tensor, margin: int) -> Tensor:
+    return feature[..., margin:-margin, margin:-margin]
+
+
+def test_resnet_file_of_before_norms_counted_batches_is_read(tmp_path: Path) -> None:
+    resnet_file(tmp_path / "resnet.pth")
+    content = torch.load(tmp_path / "resnet.pth", weights_only=True)
+    old = {key: value for key, value in content.items() if "num_batches" not in key}
+    torch.save(old, tmp_path / "resnet.pth")
+    load_initial(affinenet(), tmp_path / "resnet.pth")
+
+
+def test_resnet_of_another_depth_is_refused(tmp_path: Path) -> None:
+    resnet_file(tmp_path / "resnet.pth", 50)
+    with pytest.raises(InputError, match="does not fit ResNetEncoder"):
+        load_initial(affinenet(18), tmp_path / "resnet.pth")
+
+
+def test_resnet_for_a_network_without_one_is_refused(tmp_path: Path) -> None:
+    resnet_file(tmp_path / "resnet.pth")
+    with pytest.raises(InputError, match="holds a ResNet, and SRNetEdge has none"):
+        load_initial(network(), tmp_path / "resnet.pth")
+
+
+def test_resnet_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    resnet_file(tmp_path / "resnet.pth")
+    content = torch.load(tmp_path / "resnet.pth", weights_only=True)
+    content["layer2.0.conv1.weight"][0] = float("nan")
+    torch.save(content, tmp_path / "resnet.pth")
+    with pytest.raises(InputError, match=r"encoder2\.0\.conv1\.weight hold NaN"):
+        load_initial(affinenet(), tmp_path / "resnet.pth")
+
+
+def test_other_weights_to_start_from_are_the_network_s_own(tmp_path: Path) -> None:
+    source, target = network(0), network(1)
+    torch.save(source.state_dict(), tmp_path / "w.pt")
+    load_initial(target, tmp_path / "w.pt")
+    assert same(source, target)

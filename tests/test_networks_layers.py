@@ -204,3 +204,20 @@ def test_macs_are_output_texels_times_taps() -> None:
 def test_macs_of_grouped_convolutions_count_their_own_inputs() -> None:
     network = nn.Conv2d(3, 6, 3, padding=1, groups=3)
     assert macs(network, 4) == 16 * 6 * 9
+
+
+def test_warp_looks_exactly_where_the_map_says_under_autocast() -> None:
+    torch.manual_seed(0)
+    feature, uv = torch.rand(1, 4, 64, 64).bfloat16(), torch.rand(1, 3, 16, 16)
+    warp = Warp(64).train()
+    exact = warp(feature.float(), uv)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = warp(feature, uv).float()
+    torch.testing.assert_close(made, exact, atol=1e-2, rtol=0)
+    rounded = warp(feature.float(), ((uv * 2 - 1).bfloat16().float() + 1) / 2)
+    assert (rounded - exact).abs().max() > 0.05  # a quarter of a pixel away
+
+
+def test_warp_of_a_network_in_half_precision_runs() -> None:
+    made = Warp(8)(torch.rand(1, 2, 8, 8).bfloat16(), torch.rand(1, 3, 4, 4))
+    assert made.dtype == torch.bfloat16

@@ -13,7 +13,7 @@ from i2uv_edge import resources
 from i2uv_edge.bundle import sha256_of
 from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.networks.checkpoint import save_checkpoint
-from i2uv_edge.networks.model import load_networks
+from i2uv_edge.networks.model import load_networks, open_checkpoint
 from i2uv_edge.networks.registry import build
 from i2uv_edge.spec import ModelSpec, NetworkSpec
 
@@ -116,3 +116,32 @@ def test_network_alone_says_what_does_not_fit(alone: ModelSpec, tmp_path: Path) 
 def test_missing_checkpoint_is_refused(pair: ModelSpec, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.pt does not exist"):
         load_networks(pair, [tmp_path / "none.pt"])
+
+
+# --- a checkpoint alone ---------------------------------------------------------------------------
+
+
+def test_checkpoint_is_opened_as_the_network_it_names(tmp_path: Path) -> None:
+    toml = write_toml(SRNET, tmp_path)
+    torch.manual_seed(4)
+    save_checkpoint(
+        build(SRNET), tmp_path / "w.safetensors", {"network": str(toml)}, dtype=torch.float32
+    )
+    network = open_checkpoint(tmp_path / "w.safetensors")
+    assert made_with(SRNET, 4, network.module)
+    assert network.spec.name == SRNET.name
+    assert network.source_sha256 == sha256_of(tmp_path / "w.safetensors")
+
+
+def test_checkpoint_that_names_no_network_is_opened_as_the_one_that_is_named_for_it(
+    tmp_path: Path,
+) -> None:
+    path = weights(SRNET, tmp_path / "w.safetensors", 5)
+    with pytest.raises(UsageError, match="does not say which network it belongs to"):
+        open_checkpoint(path)
+    assert made_with(SRNET, 5, open_checkpoint(path, str(write_toml(SRNET, tmp_path))).module)
+
+
+def test_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no checkpoint at"):
+        open_checkpoint(tmp_path / "none.safetensors", "srnet")

@@ -91,7 +91,9 @@ def make(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("target", ["installed-run", "installed-dev", "installed-asset"])
+@pytest.mark.parametrize(
+    "target", ["installed-run", "installed-dev", "installed-peers", "installed-asset"]
+)
 def test_torch_is_named_in_the_command_that_installs_what_needs_it(target: str) -> None:
     lines = [line for line in make("-B", f".venv/{target}").splitlines() if " pip install" in line]
     assert len(lines) == 1
@@ -154,7 +156,7 @@ def test_the_wheel_holds_the_data_and_the_licence(wheel: Path) -> None:
     for package, folder in DATA.items():
         files = {p.relative_to(ROOT / folder).as_posix() for p in tracked(ROOT / folder)}
         assert {f"i2uv_edge/{package}/{name}" for name in files} <= names
-    for folder in ("checkpoints", "hand/assets"):
+    for folder in ("checkpoints", "hand/assets", "report/templates"):
         files = {p.name for p in tracked(ROOT / "i2uv_edge" / folder)}
         assert {f"i2uv_edge/{folder}/{name}" for name in files} <= names
     assert "i2uv_edge/py.typed" in names

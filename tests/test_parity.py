@@ -441,6 +441,49 @@ def test_a_dump_may_be_the_reference() -> None:
     assert number == pytest.approx(0, abs=1e-6)
 
 
+def test_what_stands_in_for_a_reference_does_so_for_its_pair_alone() -> None:
+    quantized, stand_in = (FakeHand("fake-quant", shifted(move)) for move in (0.5, 0.9))
+    runners = (FLOAT, quantized, FakeHand("tflite", shifted(0.5)), FakeHand("onnx", shifted(0.9)))
+    found = measured(*runners, stand_ins={("fake-quant", "onnx"): stand_in})
+    for candidate, reference, distance in (
+        ("tflite", "fake-quant", 0.0),
+        ("onnx", "fake-quant", 0.0),
+        ("onnx", "float", 0.9),
+        ("fake-quant", "float", 0.5),
+    ):
+        for stage in ("affinenet", "srnet", "chained"):
+            if (stage, reference) == ("srnet", "float"):
+                continue  # fed with one map, all of them answer alike
+            where = {"candidate": candidate, "reference": reference, "stage": stage}
+            number = value(found, "vertex_mean_mm", **where)
+            assert number == pytest.approx(distance, abs=1e-3), where
+    without = measured(*runners)
+    apart = value(
+        without, "vertex_mean_mm", candidate="onnx", reference="fake-quant", stage="chained"
+    )
+    assert apart == pytest.approx(0.4, rel=1e-2)
+
+
+def test_a_witness_is_shown_every_comparison_that_is_counted() -> None:
+    shown: list[parity.Compared] = []
+
+    class Witness:
+        def see(self, compared: parity.Compared, /) -> None:
+            shown.append(compared)
+
+    found = measured(FLOAT, FakeHand("tflite", shifted(0.5)), count=3, witness=Witness())
+    assert [(c.sample.id, c.stage) for c in shown] == [
+        (f"s{number}", stage) for number in range(3) for stage in ("affinenet", "chained", "srnet")
+    ]
+    assert {(c.reference, c.candidate, c.scale_mm) for c in shown} == {("float", "tflite", SCALE)}
+    for stage in ("affinenet", "chained", "srnet"):
+        own = [c for c in shown if c.stage == stage]
+        mean = float(np.mean([c.distances for c in own]))
+        assert mean == pytest.approx(value(found, "vertex_mean_mm", stage=stage, reference="float"))
+        apart = metrics.distances(own[0].ours.vertices, own[0].theirs.vertices) * SCALE
+        np.testing.assert_allclose(own[0].distances, apart, rtol=1e-5, atol=1e-6)
+
+
 def test_names_must_differ_and_pairs_must_name_them() -> None:
     with pytest.raises(UsageError, match="one name"):
         measured(FLOAT, FakeHand("float"))
@@ -538,6 +581,10 @@ CONTROLS = [
     Control("w8a8-qat", "float", "vertex_p99_mm", 1.5, FakeHand("tflite", shifted(1.6, 0.02))),
     Control("float", "float", "vertex_mean_mm", 0.1, FakeHand("tflite", shifted(0.12))),
     Control("w8a8", "fake-quant", "vertex_mean_mm", 0.1, FakeHand("tflite", shifted(0.45))),
+    Control("float", "float", "vertex_mean_mm", 0.1, FakeHand("onnx", shifted(0.12)), name="onnx"),
+    Control(
+        "w8a8", "fake-quant", "vertex_mean_mm", 0.1, FakeHand("onnx", shifted(0.45)), name="onnx"
+    ),
     Control("w8a8", "truth", "pa_mpvpe_mm", 0.01, FakeHand("tflite", error=1.02)),
     Control("w8a8", "truth", "f5", 0.007, FakeHand("tflite", error=1.1)),
     Control("w8a8", "truth", "flicker_mm", 0.10, FakeHand("tflite", sees=louder(1.15))),

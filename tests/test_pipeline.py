@@ -57,9 +57,9 @@ def test_export_prints_a_short_table_in_millimetres_and_where_things_are(
     ended, bundle = exported
     assert ended.code == 0, ended.err
     assert ended.err == ""
-    assert re.search(r"^PA-MPVPE, mm +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+  pass$", ended.out, re.M)
-    assert "all 41 checks passed" in ended.out
-    assert f"report  {bundle / 'report.json'}" in ended.out
+    assert re.search(r"^PA-MPVPE, mm( +[\d.]+){5}  pass$", ended.out, re.M)
+    assert "all 58 checks passed" in ended.out
+    assert f"report  {bundle / 'report.html'}" in ended.out
     assert len(ended.out.splitlines()) < 20
 
 
@@ -84,10 +84,11 @@ def test_a_float_bundle_has_no_encodings_and_agrees_with_torch(toy: Toy, tmp_pat
     document = json.loads(ended.out)
     assert not (tmp_path / "out" / "encodings.json").exists()
     assert Bundle.open(tmp_path / "out").manifest["calibration"] is None
-    assert {score["candidate"] for score in document["scores"]} == {"float", "tflite"}
-    (mean,) = rows(document, reference="float", stage="chained", metric="vertex_mean_mm")
-    assert mean["value"] < 0.01
-    assert mean["limit"] == 0.1
+    assert {score["candidate"] for score in document["scores"]} == {"float", "tflite", "onnx"}
+    means = rows(document, reference="float", stage="chained", metric="vertex_mean_mm")
+    assert [mean["candidate"] for mean in means] == ["tflite", "onnx"]
+    assert all(mean["value"] < 0.01 for mean in means)
+    assert all(mean["limit"] == 0.1 for mean in means)
 
 
 @pytest.mark.parametrize("role", ["affinenet", "srnet"])
@@ -99,7 +100,7 @@ def test_a_network_alone_is_exported_and_judged(toy: Toy, tmp_path: Path, role: 
     out = tmp_path / "out"
     ended = run("export", str(network), "--checkpoint", str(weights), "-o", str(out))
     assert ended.code == 0, ended.err
-    assert names(out) >= {f"{role}.tflite", "encodings.json", "atlas.npz", "eval"}
+    assert names(out) >= {f"{role}.tflite", f"{role}.onnx", "encodings.json", "atlas.npz", "eval"}
     assert ("golden" in names(out)) == (role == "affinenet")
     document = json.loads((out / "report.json").read_text())
     assert {score["stage"] for score in document["scores"]} == {role}
@@ -154,16 +155,21 @@ def test_validate_on_a_folder_of_pictures_has_no_truth_to_hold_against(
     assert rows(document, reference="float", candidate="tflite", stage="chained")
 
 
+FROM_FLOAT = {("float", "tflite"), ("float", "onnx"), ("float", "fake-quant")}
+
+
 @pytest.mark.parametrize(
     ("options", "pairs"),
     [
-        ([], {("float", "tflite"), ("float", "fake-quant"), ("fake-quant", "tflite")}),
-        (["--reference", "float"], {("float", "tflite"), ("float", "fake-quant")}),
-        (["--reference", "fake-quant"], {("fake-quant", "tflite")}),
+        ([], {*FROM_FLOAT, ("fake-quant", "tflite"), ("fake-quant", "onnx")}),
+        (["--reference", "float"], FROM_FLOAT),
+        (["--reference", "fake-quant"], {("fake-quant", "tflite"), ("fake-quant", "onnx")}),
         (["--candidate", "tflite"], {("float", "tflite")}),
+        (["--candidate", "onnx"], {("float", "onnx")}),
         (["--candidate", "fake-quant"], {("float", "fake-quant")}),
+        (["--reference", "fake-quant", "--candidate", "onnx"], {("fake-quant", "onnx")}),
     ],
-    ids=["default", "float", "fake-quant", "only tflite", "only fake-quant"],
+    ids=["default", "float", "fake-quant", "tflite", "onnx", "only fake-quant", "one pair"],
 )
 def test_reference_and_candidates_choose_the_pairs(
     bundle: Path, options: list[str], pairs: set[tuple[str, str]]
@@ -194,7 +200,7 @@ def test_a_float_bundle_has_no_fake_quant_to_compare(toy: Toy, tmp_path: Path) -
     ended = run("validate", str(tmp_path / "out"), "--candidate", "fake-quant")
     assert ended.code == 2
     assert "cannot provide 'fake-quant'" in ended.err
-    assert "expected: one of float, tflite" in ended.err
+    assert "expected: one of float, tflite, onnx, or" in ended.err
 
 
 def test_nothing_is_compared_with_itself(bundle: Path) -> None:
@@ -244,7 +250,7 @@ def test_evaluate_of_a_bundle_states_numbers_and_no_verdict(bundle: Path) -> Non
     assert {score["reference"] for score in document["scores"]} == {"truth"}
     assert {score["limit"] for score in document["scores"]} == {None}
     candidates = {score["candidate"] for score in document["scores"]}
-    assert candidates == {"float", "tflite", "fake-quant"}
+    assert candidates == {"float", "tflite", "onnx", "fake-quant"}
 
 
 def test_evaluate_of_a_checkpoint_agrees_with_its_bundle(

@@ -136,16 +136,16 @@ def test_bias_correction_brings_means_back() -> None:
         difference = apply(result.module, batch) - apply(network, batch)
         shifts[correct] = float(np.abs(difference.mean((0, 1, 2))).max())
         assert bool(result.encodings.bias_correction) is correct
-    assert shifts[True] < 0.3 * shifts[False]
+    assert shifts[True] < 0.5 * shifts[False]
 
 
-def test_corrections_are_of_every_convolution_the_float_ones_too() -> None:
+def test_corrections_are_of_every_convolution_whose_mean_is_known_the_float_ones_too() -> None:
+    # Not of `deep.0`, of which the samples show too few values.
     corrections = quantized(toy(), recipe("head")).encodings.bias_correction
     assert {name: len(values) for name, values in corrections.items()} == {
         "stem.0": 8,
         "block.conv1.0": 8,
         "block.conv2.0": 8,
-        "deep.0": 8,
         "mix.0": 8,
         "head": 3,
     }

@@ -35,14 +35,26 @@ def test_an_output_that_is_named_is_taken(request_: Any) -> None:
 
 
 def test_a_candidate_is_a_known_name_or_a_folder(tmp_path: Path) -> None:
-    requests.ValidateRequest(Path("b"), candidates=("tflite", "fake-quant", str(tmp_path)))
-    with pytest.raises(UsageError, match=r"'tfilte'\nexpected: one of tflite, fake-quant"):
+    requests.ValidateRequest(Path("b"), candidates=("tflite", "onnx", "fake-quant", str(tmp_path)))
+    with pytest.raises(UsageError, match=r"'tfilte'\nexpected: one of tflite, onnx, fake-quant"):
         requests.ValidateRequest(Path("b"), candidates=("tflite", "tfilte"))
 
 
 def test_only_settings_that_were_given_override_those_of_a_training_file() -> None:
-    overrides = requests.TrainRequest("x", steps=5, workers=0).overrides()
-    assert {key: value for key, value in overrides.items() if value is not None} == {
-        "steps": 5,
-        "workers": 0,
-    }
+    request = requests.TrainRequest(
+        "x",
+        steps=5,
+        workers=0,
+        data=Path('a "b"'),
+        tensorboard=True,
+        settings=("steps=7", "loss.seam=1"),
+    )
+    assert request.overrides() == (
+        "steps=7",
+        "loss.seam=1",
+        "steps=5",
+        "workers=0",
+        "tensorboard=true",
+        'dataset.path="a \\"b\\""',
+    )
+    assert requests.TrainRequest("x").overrides() == ()

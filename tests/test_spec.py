@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from i2uv_edge import spec
 from i2uv_edge.errors import UsageError
+from i2uv_edge.hand.camera import CONVENTIONS
 
 NETWORK = """
 role = "{role}"
@@ -449,3 +451,63 @@ def test_a_gate_judges_only_the_rows_it_names(tmp_path: Path) -> None:
     assert gate.judges(**row)
     for key in ("metric", "reference", "candidate"):
         assert not gate.judges(**{**row, key: "other"})
+
+
+# --- meshes of the user's own ------------------------------------------------------------------
+
+MESHES = """
+[meshes]
+coarse = "meshes/hand.obj"
+mano = "/data/MANO_RIGHT.pkl"
+"""
+
+
+def test_meshes_lie_where_the_file_that_names_them_says(tmp_path: Path) -> None:
+    path = network(tmp_path, "affinenet")
+    path.write_text(path.read_text() + MESHES)
+    meshes = spec.load_network(path).meshes
+    assert meshes is not None
+    assert meshes.files() == {
+        "coarse": tmp_path / "meshes" / "hand.obj",
+        "mano": Path("/data/MANO_RIGHT.pkl"),
+    }
+    alone = spec.load_model(path)
+    assert alone.meshes == meshes
+    model = write(tmp_path, f'description = "m"\naffinenet = "{path}"\n' + MESHES, "model.toml")
+    assert spec.load_model(model).meshes == meshes
+
+
+def test_no_bundled_network_or_model_has_meshes_of_its_own() -> None:
+    assert all(spec.load_network(name).meshes is None for name in spec.network_names())
+    assert all(spec.load_model(name).meshes is None for name in spec.model_names())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[meshes]\n", "'coarse' is missing"),
+        ('[meshes]\ncoarse = ""\n', "meshes.coarse is empty"),
+        ('[meshes]\ncoarse = "a.obj"\nfiner = "b.obj"\n', "unknown key 'finer'"),
+    ],
+)
+def test_meshes_that_name_no_mesh_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = network(tmp_path, "affinenet")
+    path.write_text(path.read_text() + text)
+    with pytest.raises(UsageError, match=message):
+        spec.load_network(path)
+
+
+def test_a_map_holds_a_hand_by_a_known_convention(tmp_path: Path) -> None:
+    path = network(tmp_path, "affinenet")
+    text = path.read_text()
+    assert spec.load_network(path).convention == "projected"
+    path.write_text('convention = "published"\n' + text)
+    assert spec.load_network(path).convention == "published"
+    path.write_text('convention = "orthographic"\n' + text)
+    with pytest.raises(UsageError, match="one of 'projected', 'published'"):
+        spec.load_network(path)
+
+
+def test_the_conventions_are_those_of_the_camera() -> None:
+    hint = get_type_hints(spec.NetworkSpec)["convention"]
+    assert get_args(hint) == CONVENTIONS

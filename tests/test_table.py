@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from i2uv_edge.scores import Report, Scale, Score
-from i2uv_edge.table import table
+from i2uv_edge.table import summary, table
 
 
 def score(metric: str, value: float, **changes: Any) -> Score:
@@ -96,3 +96,17 @@ def test_the_heading_says_what_a_millimetre_is_taken_from() -> None:
 
 def test_a_report_of_nothing_says_so() -> None:
     assert table(Report("toy", 0, ())) == "toy: nothing was compared"
+
+
+def test_the_summary_has_what_the_table_prints() -> None:
+    report = Report("toy", 8, (score("f5", 0.5, limit=0.4), score("vertex_p99_mm", 1, **OFF)))
+    found = summary(report, {"tflite": 3_000_000})
+    assert found.names == ("float", "tflite")
+    assert [(row.title, row.cells, row.limit, row.verdict) for row in found.rows] == [
+        ("F@5", ("0.500", ""), "0.400", "pass"),
+        ("off float, p99 mm", ("", "1.000"), "", ""),
+        ("weights, MB", ("", "3.00"), "", ""),
+    ]
+    printed = table(report, {"tflite": 3_000_000})
+    assert printed.splitlines()[0] == found.heading
+    assert printed.splitlines()[-1] == found.verdict == "all 1 checks passed"

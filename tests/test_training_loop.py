@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -18,27 +20,20 @@ import torch
 from network_toys import AFFINENET, SRNET, smooth_map, with_architecture
 from torch import Tensor, nn
 from torch.utils.data import default_collate
+from training_toys import CONFIG, Maps, equal
 
-from i2uv_edge.errors import InputError, UsageError
+from i2uv_edge.errors import InputError, MissingDependencyError, UsageError
 from i2uv_edge.hand.model import FloatArray
 from i2uv_edge.networks.checkpoint import load_checkpoint, network_of, save_checkpoint
 from i2uv_edge.networks.registry import build
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.training import loop
 from i2uv_edge.training.config import TrainingConfig
-from i2uv_edge.training.loop import LOG, STATE, Progress, learning_rate, train
-from i2uv_edge.training.tasks import EVALUATION_SEED, Batch, Sample, Task, make_task
+from i2uv_edge.training.log import LOG, Progress
+from i2uv_edge.training.loop import STATE, learning_rate, train
+from i2uv_edge.training.task import EVALUATION_SEED, Batch, Sample, Task
+from i2uv_edge.training.tasks import make_task
 
-CONFIG = TrainingConfig(
-    steps=12,
-    batch=4,
-    learning_rate=3e-3,
-    warmup_steps=3,
-    precision="float32",
-    workers=0,
-    checkpoint_every=4,
-    evaluation_samples=3,
-)
 TINY = with_architecture(SRNET, width=4)
 
 
@@ -88,20 +83,16 @@ def killed_after(step: int) -> Callable[[Progress], None]:
     return report
 
 
-def run(folder: Path, **changes: Any) -> list[Progress]:
+def run(folder: Path, spec: NetworkSpec = TINY, **changes: Any) -> list[Progress]:
     """Train the toy SRNet from the beginning to the end."""
     reports: list[Progress] = []
-    train(TINY, replace(CONFIG, **changes), folder, report=reports.append)
+    train(spec, replace(CONFIG, **changes), folder, report=reports.append)
     return reports
 
 
 def state(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(folder / STATE, weights_only=True)
     return content
-
-
-def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
 # --- it learns ------------------------------------------------------------------------------------
@@ -357,6 +348,24 @@ def test_state_of_another_network_is_refused(tmp_path: Path) -> None:
     assert "state of a run of the same network" in raised.value.expected
 
 
+@pytest.mark.usefixtures("task")
+def test_state_of_another_optimizer_is_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(InputError, match="cannot be resumed from") as raised:
+        train(TINY, replace(CONFIG, optimizer="muon"), tmp_path, resume=True)
+    assert "and optimizer" in raised.value.expected
+
+
+@pytest.mark.usefixtures("task")
+@pytest.mark.parametrize(("batch", "micro_batch"), [(10, 4), (5, 2)])
+def test_batch_that_cannot_be_divided_is_refused(
+    tmp_path: Path, batch: int, micro_batch: int
+) -> None:
+    with pytest.raises(UsageError, match=f"batch of {batch} cannot be divided") as raised:
+        run(tmp_path, batch=batch, micro_batch=micro_batch)
+    assert f"multiple of 1 x {micro_batch}" in raised.value.expected
+
+
 # --- schedule, average, reports -------------------------------------------------------------------
 
 
@@ -428,13 +437,141 @@ def test_every_step_is_reported_and_some_with_a_score(tmp_path: Path) -> None:
     assert all(report.samples_per_second > 0 for report in reports)
 
 
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    head, *rows = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    assert head.startswith("step,loss,samples_per_second,score_mm,")
+    return [dict(zip(head.split(","), row.split(","), strict=True)) for row in rows]
+
+
 @pytest.mark.usefixtures("task")
-def test_log_keeps_the_scores_over_a_resumed_run(tmp_path: Path) -> None:
-    config = replace(CONFIG, evaluate_every=4)
+@pytest.mark.parametrize("kill", [3, 5, 7, 11])
+def test_resumed_run_has_the_log_of_an_unbroken_one(tmp_path: Path, kill: int) -> None:
+    config = replace(CONFIG, evaluate_every=1)
+    train(TINY, config, tmp_path / "whole")
     with pytest.raises(KilledError):
-        train(TINY, config, tmp_path, report=killed_after(5))
+        train(TINY, config, tmp_path / "broken", report=killed_after(kill))
+    train(TINY, config, tmp_path / "broken", resume=kill >= CONFIG.checkpoint_every)
+    logs = [rows_of(tmp_path / name) for name in ("whole", "broken")]
+    kept = [
+        [{key: row[key] for key in ("step", "loss", "score_mm", "learning_rate")} for row in log]
+        for log in logs
+    ]
+    assert kept[0] == kept[1]
+    assert [row["step"] for row in kept[0]] == [str(step) for step in range(1, 13)]
+
+
+@pytest.mark.usefixtures("task")
+def test_run_of_before_the_log_and_the_state_knew_more_goes_on(tmp_path: Path) -> None:
+    config = replace(CONFIG, evaluate_every=2)
+    with pytest.raises(KilledError):
+        train(TINY, config, tmp_path, report=killed_after(6))
+    old = state(tmp_path)
+    del old["running"], old["scaler"]
+    torch.save(old, tmp_path / STATE)
+    (tmp_path / LOG).write_text(
+        "step,loss,samples_per_second,score_mm\n2,0.5,9.0,7.0\n4,0.4,9.0,7.0\n6,0.3,9.0,7.0\n8,0"
+    )
     train(TINY, config, tmp_path, resume=True)
-    head, *rows = (tmp_path / LOG).read_text(encoding="utf-8").splitlines()
-    assert head == "step,loss,samples_per_second,score_mm"
-    assert [row.split(",")[0] for row in rows] == ["4", "8", "12"]
-    assert all(row.endswith(",7.0000") for row in rows)
+    rows = rows_of(tmp_path)
+    assert [row["step"] for row in rows] == ["2", "4", "6", "8", "10", "12"]
+    assert [row["memory_mb"] == "" for row in rows] == [True, True, False, False, False, False]
+
+
+@pytest.mark.usefixtures("task")
+def test_log_states_speed_rate_and_memory(tmp_path: Path) -> None:
+    run(tmp_path, evaluate_every=6)
+    last = rows_of(tmp_path)[-1]
+    assert float(last["samples_per_second"]) > 0
+    assert float(last["learning_rate"]) == pytest.approx(learning_rate(CONFIG, 11), rel=1e-3)
+    assert 50 < float(last["memory_mb"]) < 20_000
+
+
+# --- parts of a batch, precision, what is frozen --------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.usefixtures("task")
+def test_batch_in_parts_makes_the_same_run(tmp_path: Path, optimizer: Any) -> None:
+    whole = run(tmp_path / "whole", SRNET, optimizer=optimizer)
+    parts = run(tmp_path / "parts", SRNET, optimizer=optimizer, micro_batch=2)
+    assert [one.loss for one in whole] == pytest.approx([other.loss for other in parts], rel=1e-4)
+    a, b = (state(tmp_path / name)["module"] for name in ("whole", "parts"))
+    for key, value in a.items():
+        torch.testing.assert_close(b[key], value, atol=1e-4, rtol=1e-3)
+
+
+def test_norms_of_a_batch_in_parts_are_updated_once_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "make_task", lambda spec, config: Maps())
+    config = replace(CONFIG, steps=1, learning_rate=1e-9)
+    for name, micro_batch in (("whole", 0), ("parts", 2)):
+        train(AFFINENET, replace(config, micro_batch=micro_batch), tmp_path / name)
+    whole, parts = (state(tmp_path / name)["module"] for name in ("whole", "parts"))
+    key = "encoder.stem.0.1.running_mean"
+    torch.testing.assert_close(parts[key], whole[key], atol=1e-6, rtol=1e-4)
+    assert whole[key].abs().max() > 1e-3
+
+
+@pytest.mark.usefixtures("task")
+def test_float16_learns_and_goes_on_with_its_scale(tmp_path: Path) -> None:
+    reports = run(tmp_path, precision="float16", steps=8)
+    exact = run(tmp_path / "exact", steps=8)
+    assert reports[-1].loss == pytest.approx(exact[-1].loss, rel=0.02)
+    assert state(tmp_path)["scaler"]["scale"] > 1
+    train(TINY, replace(CONFIG, precision="float16", steps=10), tmp_path, resume=True)
+    assert state(tmp_path)["scaler"]["_growth_tracker"] == 10
+
+
+def test_frozen_norms_and_nothing_else_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "make_task", lambda spec, config: Maps())
+    config = replace(CONFIG, steps=3, freeze_norms="encoder.*", checkpoint_every=1)
+    states = []
+    train(AFFINENET, config, tmp_path, report=lambda progress: states.append(state(tmp_path)))
+    first, last = states[0]["module"], states[-1]["module"]
+    moved = {key for key, value in last.items() if not torch.equal(value, first[key])}
+    assert "encoder.stem.0.0.weight" in moved
+    assert "first.refine.0.1.running_mean" in moved
+    assert not [key for key in moved if key.startswith("encoder.stem.0.1")]
+    assert not [key for key in moved if key.startswith("encoder.stages.0.0.1")]
+
+
+# --- TensorBoard ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("task")
+def test_tensorboard_that_is_not_there_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingDependencyError, match="TensorBoard is not installed") as raised:
+        run(tmp_path, tensorboard=True)
+    assert "i2uv-edge[tensorboard]" in raised.value.remedy
+    run(tmp_path / "without")
+
+
+@pytest.mark.usefixtures("task")
+def test_tensorboard_is_given_the_numbers_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Any] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            written.append((folder, purge_step))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, step))
+
+        def flush(self) -> None:
+            pass
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    run(tmp_path, tensorboard=True, evaluate_every=6)
+    assert written[0] == (str(tmp_path / "tensorboard"), 1)
+    names = ["loss", "samples_per_second", "score_mm", "learning_rate", "memory_mb"]
+    assert written[1:] == [(name, step) for step in (6, 12) for name in names]

@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from i2uv_edge.hand.atlas import Atlas
+from i2uv_edge.hand.model import HandModel
 from i2uv_edge.training.config import LossWeights
 from i2uv_edge.training.losses import MapLoss, resize
+from i2uv_edge.training.surface import Surface
 
 # Four texels of surface on a staircase.
 MASK = torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 0]], dtype=torch.bool)
@@ -117,3 +120,81 @@ def test_resize_keeps_the_corners() -> None:
     maps = torch.rand(1, 3, 8, 8)
     made = resize(maps, 3).numpy()
     np.testing.assert_allclose(made[..., ::2, ::2], maps[..., ::7, ::7].numpy(), atol=1e-6)
+
+
+# --- terms of the archive -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def surface() -> Surface:
+    return Surface(Atlas.of_mesh(HandModel.load().coarse, 64))
+
+
+def alone(**weight: float) -> LossWeights:
+    return LossWeights(map=0.0, gradient=0.0, background=0.0, **weight)
+
+
+def hands(count: int = 2) -> Tensor:
+    coarse = torch.from_numpy(HandModel.load().coarse.vertices)
+    return torch.stack([coarse * (1 + index) for index in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("term", "per_millimetre"), [("vertex", 0.001 / 3), ("seam", 0.0), ("depth", 0.0)]
+)
+def test_terms_of_the_archive_see_a_shift_in_depth_as_they_should(
+    surface: Surface, term: str, per_millimetre: float
+) -> None:
+    truth = surface.rasterise(hands())
+    loss = MapLoss.of(surface, alone(**{term: 1.0}))
+    shift = torch.tensor([0.0, 0.0, 0.05])[None, :, None, None]
+    exact, moved = loss.finest(truth, truth).item(), loss.finest(truth + shift, truth).item()
+    assert moved - exact == pytest.approx(50 * per_millimetre, abs=1e-6)
+
+
+def test_vertex_term_is_held_against_the_vertices_that_are_given(surface: Surface) -> None:
+    vertices = hands()
+    truth = surface.rasterise(vertices)
+    loss = MapLoss.of(surface, alone(vertex=2.0))
+    assert loss.finest(truth, truth).item() == pytest.approx(0.0, abs=1e-7)
+    assert 0.0 < loss.finest(truth, truth, vertices).item() < 2 * 0.0005
+    assert loss.finest(truth, truth, vertices + 0.1).item() == pytest.approx(0.2, rel=0.01)
+
+
+def test_seam_term_sees_a_chart_that_is_torn_off(surface: Surface) -> None:
+    truth = surface.rasterise(hands())
+    loss = MapLoss.of(surface, alone(seam=1.0))
+    torn = truth.clone()
+    torn.flatten(2)[:, :, surface.seams[0].unique()] += 0.02
+    whole = loss.finest(truth, truth).item()
+    assert whole < 0.004  # texels beside a seam hold points millimetres from it
+    assert loss.finest(torn, truth).item() > whole + 0.01
+
+
+def test_depth_term_is_the_error_behind_the_mean_one(surface: Surface) -> None:
+    truth = surface.rasterise(hands())
+    loss = MapLoss.of(surface, alone(depth=1.0))
+    slope = torch.linspace(-1, 1, 64).expand(64, 64)
+    made = truth.clone()
+    made[:, 2] += slope
+    masked = slope[surface.mask]
+    wanted = (masked - masked.mean()).abs().mean().item()
+    assert loss.finest(made, truth).item() == pytest.approx(wanted, rel=1e-4)
+    made[:, :2] += 5.0
+    assert loss.finest(made, truth).item() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_terms_on_vertices_and_seams_need_a_surface() -> None:
+    for weights in (alone(vertex=1.0), alone(seam=1.0)):
+        with pytest.raises(ValueError, match="need a surface"):
+            MapLoss(MASK, weights)
+    MapLoss(MASK, alone(depth=1.0))
+
+
+@pytest.mark.parametrize("term", ["vertex", "seam", "depth"])
+def test_terms_of_the_archive_have_gradients(surface: Surface, term: str) -> None:
+    truth = surface.rasterise(hands(1))
+    made = (truth + 0.01 * torch.rand(truth.shape)).requires_grad_()
+    MapLoss.of(surface, alone(**{term: 1.0})).finest(made, truth, hands(1)).backward()
+    assert made.grad is not None
+    assert made.grad.abs().sum() > 0

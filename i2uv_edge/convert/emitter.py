@@ -124,6 +124,30 @@ class Emitter:
             self._float_copies[value.index] = copy
         return copy
 
+    def quantized(self, name: str, source: Value, quantizer: ActivationQuantizer) -> Value:
+        """A tensor rounded, or rounded again, to a quantizer's grid."""
+        value = self.tensor(name, source.shape, "int8", nhwc=source.nhwc, quantizer=quantizer)
+        return self.emit("QUANTIZE", [source], value, schema.QuantizeOptionsT())
+
+    def sliced(
+        self, name: str, source: Value, begin: Sequence[int], extent: Sequence[int]
+    ) -> Value:
+        """A block of a tensor: `extent` elements along each dimension from `begin` on."""
+        value = self.like(name, source, extent)
+        first = self.integers(f"{name}.begin", begin)
+        size = self.integers(f"{name}.extent", extent)
+        return self.emit("SLICE", [source, first, size], value, schema.SliceOptionsT())
+
+    def concatenated(self, name: str, values: Sequence[Value], axis: int) -> Value:
+        """Tensors of one type and grid behind one another, `axis` as they are stored."""
+        shape = list(values[0].shape)
+        shape[axis] = sum(value.shape[axis] for value in values)
+        options = schema.ConcatenationOptionsT()
+        options.axis = axis
+        options.fusedActivationFunction = NOT_FUSED
+        result = self.like(name, values[0], shape)
+        return self.emit("CONCATENATION", values, result, options)
+
     def reshaped(self, name: str, source: Value, shape: Sequence[int], *, nhwc: bool) -> Value:
         """The same elements in another shape."""
         value = self.like(name, source, shape).viewed(nhwc=nhwc)

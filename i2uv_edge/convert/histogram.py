@@ -14,13 +14,20 @@ import numpy as np
 from i2uv_edge.errors import ConversionError
 from i2uv_edge.spec import RecipeSpec
 
-__all__ = ["OpRecord", "check_histogram", "dtype_histogram", "macs_by_dtype", "read_operators"]
+__all__ = [
+    "ABSOLUTE_PATH",
+    "OpRecord",
+    "check_histogram",
+    "dtype_histogram",
+    "macs_by_dtype",
+    "read_operators",
+]
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 # No runtime on the device has to run these; each once came out of a converter unasked.
 _FORBIDDEN_OPS = re.compile(r"TRANSPOSE|GATHER_ND|CUSTOM.*|FLEX.*|.*FLOAT64.*")
 _FORBIDDEN_TYPES = ("FLOAT64", "FLOAT16", "COMPLEX64", "INT64")
-_ABSOLUTE_PATH = re.compile(rb"(?<![\w./-])/(?:home|root|tmp|work|usr|Users|opt|mnt|var)/[\w.-]+")
+ABSOLUTE_PATH = re.compile(rb"(?<![\w./-])/(?:home|root|tmp|work|usr|Users|opt|mnt|var)/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def check_histogram(path: Path, recipe: RecipeSpec, *, network_role: str) -> Non
             f"{in_float / total:.2%} of the multiply-accumulates are float, "
             f"at most {recipe.max_float_macs:.2%} may be"
         )
-    if found := _ABSOLUTE_PATH.search(data):
+    if found := ABSOLUTE_PATH.search(data):
         faults.append(f"it holds the path {found.group().decode()!r}")
     if faults:
         raise ConversionError(

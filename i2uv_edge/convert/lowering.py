@@ -17,13 +17,12 @@ from torch import fx, nn
 
 from i2uv_edge.convert.convolution import emit_convolution, is_supported
 from i2uv_edge.convert.emitter import BINARY, FUSED_RELU, NOT_FUSED, Emitter, Value
+from i2uv_edge.convert.reading import fused_tail, pair, quantizer_of, sole_quantizer, unsupported
 from i2uv_edge.convert.warp import lower_warp
-from i2uv_edge.errors import ConversionError
 from i2uv_edge.networks.layers import DepthToSpace, Upsample, Warp
-from i2uv_edge.quantizer.fake_quant import ActivationQuantizer, QuantConv2d
+from i2uv_edge.quantizer.fake_quant import QuantConv2d
 from i2uv_edge.quantizer.graph import (
     constant_of,
-    fuses_relu,
     kind_of,
     layer_of,
     module_of,
@@ -83,16 +82,16 @@ class _Lowering:
         kind = kind_of(node)
         method: Callable[[fx.Node], None] | None = getattr(self, f"_do_{kind}", None)
         if method is None:
-            raise _unsupported(node, f"operation {kind} has no TFLite lowering")
+            raise unsupported(node, f"operation {kind} has no TFLite lowering")
         method(node)
 
     def result(self, int8: bool) -> Value:
         (node,) = self._outputs
         value = self._value(node)
         if not value.nhwc or len(value.shape) != 4:
-            raise _unsupported(node, "the output is no NCHW tensor")
+            raise unsupported(node, "the output is no NCHW tensor")
         if int8 and not value.is_integer:
-            raise _unsupported(node, "the output is float, int8 was asked for")
+            raise unsupported(node, "the output is float, int8 was asked for")
         return value if int8 else self.emitter.to_float(value)
 
     # --- what holds values ----------------------------------------------------------------------
@@ -100,10 +99,10 @@ class _Lowering:
     def _do_input(self, node: fx.Node) -> None:
         shape = _stored(shape_of(node))
         if self._int8_input:
-            end = _sole_quantizer(node)
+            end = sole_quantizer(node)
             if end is None:
-                raise _unsupported(node, "an int8 input needs one quantizer that all readers share")
-            value = self.emitter.tensor(layer_of(node), shape, "int8", quantizer=_quantizer_of(end))
+                raise unsupported(node, "an int8 input needs one quantizer that all readers share")
+            value = self.emitter.tensor(layer_of(node), shape, "int8", quantizer=quantizer_of(end))
             self.values[end] = value
         else:
             value = self.emitter.tensor(layer_of(node), shape, "float32")
@@ -118,36 +117,31 @@ class _Lowering:
         self._constants[node] = value.numpy()
 
     def _do_quantizer(self, node: fx.Node) -> None:
-        quantizer = _quantizer_of(node)
+        quantizer = quantizer_of(node)
         constant = self._constants.get(node.all_input_nodes[0])
         if constant is not None:
             self.values[node] = self.emitter.constant(layer_of(node), constant, quantizer)
             return
         source = self._source(node)
         name = layer_of(node) if source.is_integer else layer_of(node) + QUANTIZED
-        value = self.emitter.tensor(
-            name, source.shape, "int8", nhwc=source.nhwc, quantizer=quantizer
-        )
-        self.values[node] = self.emitter.emit(
-            "QUANTIZE", [source], value, schema.QuantizeOptionsT()
-        )
+        self.values[node] = self.emitter.quantized(name, source, quantizer)
 
     # --- what computes --------------------------------------------------------------------------
 
     def _do_conv(self, node: fx.Node) -> None:
         conv = cast(QuantConv2d | nn.Conv2d, module_of(node))
         if not is_supported(conv):
-            raise _unsupported(node, f"grouped convolution ({conv.groups} groups)")
+            raise unsupported(node, f"grouped convolution ({conv.groups} groups)")
         source = self._source(node)
-        tail = _tail(node)
+        tail = fused_tail(node)
         shape = _stored(shape_of(node))
         if isinstance(conv, QuantConv2d):
             if source.quantizer is not conv.source:
-                raise _unsupported(node, "its input does not come from the quantizer it was given")
-            end = _sole_quantizer(tail)
+                raise unsupported(node, "its input does not come from the quantizer it was given")
+            end = sole_quantizer(tail)
             if end is None:
-                raise _unsupported(tail, "an integer convolution's result has no range")
-            value = self.emitter.tensor(layer_of(tail), shape, "int8", quantizer=_quantizer_of(end))
+                raise unsupported(tail, "an integer convolution's result has no range")
+            value = self.emitter.tensor(layer_of(tail), shape, "int8", quantizer=quantizer_of(end))
             self.values[end] = value
         else:
             source = self.emitter.to_float(source)
@@ -156,8 +150,8 @@ class _Lowering:
         emit_convolution(self.emitter, layer_of(node), conv, source, value, relu=tail is not node)
 
     def _do_add(self, node: fx.Node) -> None:
-        tail = _tail(node)
-        end = _sole_quantizer(tail)
+        tail = fused_tail(node)
+        end = sole_quantizer(tail)
         values = [self._operand(node, argument) for argument in node.args[:2]]
         # Float in this network means float here: an add without a quantizer behind it stays so.
         if end is None or not all(value.is_integer for value in values):
@@ -165,7 +159,7 @@ class _Lowering:
             return
         full = max(values, key=lambda value: int(np.prod(value.shape)))
         result = self.emitter.tensor(
-            layer_of(tail), full.shape, "int8", nhwc=full.nhwc, quantizer=_quantizer_of(end)
+            layer_of(tail), full.shape, "int8", nhwc=full.nhwc, quantizer=quantizer_of(end)
         )
         options = BINARY["ADD"]()
         options.fusedActivationFunction = FUSED_RELU if tail is not node else NOT_FUSED
@@ -179,7 +173,7 @@ class _Lowering:
         self._arithmetic(node, "MUL", [self._operand(node, a) for a in node.args[:2]])
 
     def _arithmetic(self, node: fx.Node, op: str, values: list[Value]) -> None:
-        tail = _tail(node)
+        tail = fused_tail(node)
         a, b = (self.emitter.to_float(value) for value in values)
         result = self.emitter.arithmetic(layer_of(tail), op, a, b, relu=tail is not node)
         self.values[node] = self.values[tail] = result
@@ -200,11 +194,11 @@ class _Lowering:
     def _do_max_pool(self, node: fx.Node) -> None:
         pool = cast(nn.MaxPool2d, module_of(node))
         if pool.padding not in (0, (0, 0)) or pool.dilation not in (1, (1, 1)) or pool.ceil_mode:
-            raise _unsupported(node, "max pooling with its own padding, dilation or ceiling")
+            raise unsupported(node, "max pooling with its own padding, dilation or ceiling")
         options = schema.Pool2DOptionsT()
         options.padding = schema.Padding.VALID
-        options.filterHeight, options.filterWidth = _pair(pool.kernel_size)
-        options.strideH, options.strideW = _pair(pool.stride)
+        options.filterHeight, options.filterWidth = pair(pool.kernel_size)
+        options.strideH, options.strideW = pair(pool.stride)
         options.fusedActivationFunction = NOT_FUSED
         self._keep(node, "MAX_POOL_2D", self._source(node), _stored(shape_of(node)), options)
 
@@ -215,11 +209,8 @@ class _Lowering:
 
     def _do_channels(self, node: fx.Node) -> None:
         shape = _stored(shape_of(node))
-        value = self.emitter.like(layer_of(node), self._source(node), shape)
-        begin = self.emitter.integers(f"{layer_of(node)}.begin", (0, 0, 0, 0))
-        extent = self.emitter.integers(f"{layer_of(node)}.extent", shape)
-        source = [self._source(node), begin, extent]
-        self.values[node] = self.emitter.emit("SLICE", source, value, schema.SliceOptionsT())
+        source = self._source(node)
+        self.values[node] = self.emitter.sliced(layer_of(node), source, (0, 0, 0, 0), shape)
 
     def _keep(
         self, node: fx.Node, op: str, source: Value, shape: Sequence[int], options: Any = None
@@ -242,8 +233,8 @@ class _Lowering:
     def _do_resize(self, node: fx.Node) -> None:
         layer = cast(Upsample, module_of(node))
         source = self._source(node)
-        end = _sole_quantizer(node)
-        integer = end is not None and source.quantizer is _quantizer_of(end)
+        end = sole_quantizer(node)
+        integer = end is not None and source.quantizer is quantizer_of(end)
         if not integer:
             source = self.emitter.to_float(source)
         shape = _stored(shape_of(node))
@@ -262,16 +253,11 @@ class _Lowering:
         values = [self._value(source) for source in cast(Sequence[fx.Node], node.args[0])]
         axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
         if axis not in (1, -3) or not all(value.nhwc for value in values):
-            raise _unsupported(node, f"concatenation along dimension {axis} of an NCHW tensor")
+            raise unsupported(node, f"concatenation along dimension {axis} of an NCHW tensor")
         grids = {id(value.quantizer) for value in values}
         if values[0].quantizer is None or len(grids) > 1:
             values = [self.emitter.to_float(value) for value in values]
-        shape = (*values[0].shape[:3], sum(value.shape[3] for value in values))
-        result = self.emitter.like(layer_of(node), values[0], shape)
-        options = schema.ConcatenationOptionsT()
-        options.axis = 3
-        options.fusedActivationFunction = NOT_FUSED
-        self.values[node] = self.emitter.emit("CONCATENATION", values, result, options)
+        self.values[node] = self.emitter.concatenated(layer_of(node), values, axis=3)
 
     def _do_permute(self, node: fx.Node) -> None:
         source = self._source(node)
@@ -281,24 +267,30 @@ class _Lowering:
         elif order == (0, 3, 1, 2) and not source.nhwc and len(source.shape) == 4:
             self.values[node] = source.viewed(nhwc=True)
         else:
-            raise _unsupported(node, f"permute{order} would need a transpose")
+            raise unsupported(node, f"permute{order} would need a transpose")
 
     def _do_reshape(self, node: fx.Node) -> None:
         source = self._source(node)
         if source.nhwc and source.shape[1:3] != (1, 1):
-            raise _unsupported(node, "reshaping an NCHW tensor would need a transpose")
+            raise unsupported(node, "reshaping an NCHW tensor would need a transpose")
         target = shape_of(node)
         nhwc = source.nhwc and len(target) == 4 and target[2:] == (1, 1)
         stored = _stored(target) if nhwc else target
         self.values[node] = self.emitter.reshaped(layer_of(node), source, stored, nhwc=nhwc)
 
     def _do_warp(self, node: fx.Node) -> None:
-        feature, uv = (self.emitter.to_float(self._operand(node, arg)) for arg in node.args)
+        feature, uv = (self._operand(node, argument) for argument in node.args)
         warp = cast(Warp, module_of(node))
         if feature.shape[1:3] != (warp.size, warp.size):
             sizes = f"a feature of {feature.shape[1:3]}, the warp is for {warp.size}"
-            raise _unsupported(node, sizes)
-        self.values[node] = lower_warp(self.emitter, layer_of(node), feature, uv, warp)
+            raise unsupported(node, sizes)
+        end = sole_quantizer(node)
+        target = None if end is None else quantizer_of(end)
+        uv = self.emitter.to_float(uv)
+        result = lower_warp(self.emitter, layer_of(node), feature, uv, warp, target)
+        self.values[node] = result
+        if result.is_integer and end is not None:
+            self.values[end] = result
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -312,35 +304,7 @@ class _Lowering:
         return self.values[node]
 
 
-def _tail(node: fx.Node) -> fx.Node:
-    """The ReLU that becomes part of an operation, or the operation itself."""
-    return next(iter(node.users)) if fuses_relu(node) else node
-
-
 def _stored(shape: tuple[int, ...]) -> tuple[int, ...]:
     """NCHW -> NHWC."""
     batch, channels, height, width = shape
     return batch, height, width, channels
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _sole_quantizer(node: fx.Node) -> fx.Node | None:
-    """The quantizer that is a node's only reader."""
-    readers = list(node.users)
-    return readers[0] if len(readers) == 1 and kind_of(readers[0]) == "quantizer" else None
-
-
-def _quantizer_of(node: fx.Node) -> ActivationQuantizer:
-    module = module_of(node)
-    assert isinstance(module, ActivationQuantizer)
-    return module
-
-
-def _unsupported(node: fx.Node, why: str) -> ConversionError:
-    return ConversionError(
-        f"layer {layer_of(node)!r} ({kind_of(node)}): {why}",
-        remedy="change the layer's deploy form, or leave it in float by an override of the recipe",
-    )

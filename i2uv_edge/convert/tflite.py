@@ -17,11 +17,11 @@ from i2uv_edge.quantizer.graph import prepare
 from i2uv_edge.quantizer.network import QuantizedNetwork
 from i2uv_edge.spec import ActivationSpec, NetworkSpec, RecipeSpec, WeightSpec
 
-__all__ = ["check_ranges", "to_tflite"]
+__all__ = ["FLOAT", "check_ranges", "to_tflite"]
 
 _Range = tuple[tuple[float, ...], tuple[int, ...]]  # scales, zero points
 
-_FLOAT = RecipeSpec(
+FLOAT = RecipeSpec(
     name="float",
     description="nothing is quantized",
     weights=WeightSpec(bits=32),
@@ -58,7 +58,7 @@ def to_tflite(network: nn.Module | QuantizedNetwork, spec: NetworkSpec, path: Pa
             int8_output=recipe.output == "int8",
         )
     else:
-        recipe = _FLOAT
+        recipe = FLOAT
         batch, height, width, channels = spec.input.shape
         graph = prepare(network, (batch, channels, height, width))
         data = lower(graph, input_name=spec.input.name, output_name=spec.output.name)
@@ -97,11 +97,8 @@ def check_ranges(path: Path, encodings: Encodings) -> None:
             continue
         known.add(name)
         faults += _compare(name, found[name], (weight.scale, (0,) * len(weight.scale)))
-    origins = _same_grid(graph)
-    for name in sorted(set(found) - known):
-        # What keeps its input's grid (reshape, pool, concatenation) has no entry of its own.
-        if any(found.get(origin) != found[name] for origin in origins.get(name, [""])):
-            faults.append(f"tensor {name!r} has a range that no encoding holds")
+    for name in sorted(set(found) - _explained(graph, found, known)):
+        faults.append(f"tensor {name!r} has a range that no encoding holds")
     if faults:
         more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ConversionError(
@@ -148,20 +145,23 @@ def _ends(graph: Any) -> list[str]:
     return [_name(graph.tensors[index]) for index in (*graph.inputs, *graph.outputs)]
 
 
-def _same_grid(graph: Any) -> dict[str, list[str]]:
-    """The integer tensors whose grid another has to have, by the other's name."""
-    from ai_edge_litert import schema_py_generated as schema
+def _explained(graph: Any, found: dict[str, _Range], known: set[str]) -> set[str]:
+    """The integer tensors that have an encoding, or have to have the grid of one that has.
 
-    integer = schema.TensorType.INT8
-    result: dict[str, list[str]] = {}
-    for operator in graph.operators:
-        inputs = [graph.tensors[index] for index in operator.inputs]
-        output = graph.tensors[operator.outputs[0]]
-        names = [_name(tensor) for tensor in inputs if tensor.type == integer]
-        result[_name(output)] = names or [""]
-        for name in names[1:]:  # what a padding is filled with
-            result.setdefault(name, names[:1])
-    return result
+    What keeps its input's grid (reshape, pool, concatenation) has no entry of its own, nor have the
+    blocks that a tensor is put together from or what a padding is filled with.
+    """
+    explained, before = set(known), -1
+    while len(explained) > before:
+        before = len(explained)
+        for operator in graph.operators:
+            grid = found.get(_name(graph.tensors[operator.outputs[0]]))
+            ends = (*operator.inputs, operator.outputs[0])
+            names = (_name(graph.tensors[index]) for index in ends)
+            same = {name for name in names if grid is not None and found.get(name) == grid}
+            if same & explained:
+                explained |= same
+    return explained
 
 
 def _name(tensor: Any) -> str:

@@ -42,6 +42,10 @@ class CalibrationSet:
         paths, skipped = list_pictures(folder)
         return CalibrationSet(tuple(paths), skipped, set_sha256(paths))
 
+    def first(self, count: int) -> CalibrationSet:
+        """The set's first pictures; `sha256` stays that of the whole set they are taken from."""
+        return replace(self, paths=self.paths[:count])
+
     def batches(self, size: int) -> Iterator[FloatArray]:
         """One picture at a time as (1, size, size, 3) RGB 0..1, the whole picture in its square.
 

@@ -2,7 +2,7 @@
 
 A bundle's ``eval/`` holds pictures and one ``truth.npz`` with, for all samples (N first), ``ids``
 and ``scale_mm`` (N,), and in map units ``coarse`` (N, Vc, 3), ``fine`` (N, Vf, 3) and ``joints``
-(N, 21, 3).
+(N, 21, 3). A model whose maps are of another mesh than the built-in hand's has the pictures alone.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ def folder_samples(folder: Path, size: int) -> Iterator[Sample]:
         yield Sample(id=path.name, picture=crop(read_picture(path), size)[0])
 
 
-def write_evaluation(folder: Path) -> None:
+def write_evaluation(folder: Path, *, with_truth: bool = True) -> None:
     """Copy the frozen evaluation set into a bundle's ``eval/``, its truth as vertices."""
     source = resources.calibration_data() / "evaluation"
     folder.mkdir(parents=True)
     for path in list_pictures(source)[0]:
         shutil.copyfile(path, folder / path.name)
+    if not with_truth:
+        return
     samples = list(read_set(source))
     np.savez_compressed(
         folder / TRUTH,
@@ -62,6 +64,10 @@ def read_evaluation(folder: Path, size: int) -> Iterator[Sample]:
         Pictures and truth do not belong together.
     """
     paths = {path.stem: path for path in list_pictures(folder)[0]}
+    if not (folder / TRUTH).exists():  # the seal of the bundle tells whether there should be one
+        for name, path in paths.items():
+            yield Sample(id=name, picture=crop(read_picture(path), size)[0])
+        return
     with np.load(folder / TRUTH, allow_pickle=False) as truth:
         arrays = {name: truth[name] for name in ("ids", "scale_mm", "coarse", "fine", "joints")}
     ids = [str(name) for name in arrays["ids"]]

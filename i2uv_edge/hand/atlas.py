@@ -192,6 +192,10 @@ class Atlas:
             total = total + flat[..., self.texel_index[:, k], :] * self.texel_weight[:, k, None]
         return total
 
+    def filled(self) -> tuple[IntArray, FloatArray]:
+        """(M*M, 3) vertices and (M*M, 3) shares of each texel, as `rasterise` fills the map."""
+        return self.texel_vertices[self._nearest], self.texel_barycentrics[self._nearest]
+
     @cached_property
     def _nearest(self) -> IntArray:
         """(M*M,) row of ``texels`` nearest to each texel."""

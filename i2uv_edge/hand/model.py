@@ -17,6 +17,7 @@ from i2uv_edge.hand.metrics import vertex_normals
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int32]
+FloatArray64 = NDArray[np.float64]
 
 JOINTS = 21
 # The model is drawn y up, back of the hand towards +z; cameras look along +z with y down.
@@ -129,17 +130,26 @@ class HandModel:
         """Shape, articulate and turn the hand (linear blend skinning)."""
         transforms, joints = self._kinematics(parameters)
         coarse = _skin(self.coarse.vertices, self.coarse.weights, transforms)
-        flexion = np.where(
-            self.relief_joint >= 0, parameters.angles[self.relief_joint, 0], np.float32(0)
-        )
-        amplitude = parameters.relief * np.maximum(
-            self.relief_base + self.relief_gain * flexion / 90.0, 0.0
-        )
-        rest = self.fine.vertices + self._fine_normals * (amplitude @ self.relief)[:, None]
+        rest = self.fine.vertices + self._fine_normals * self.relief_of(parameters)[:, None]
         fine = _skin(rest.astype(np.float32), self.fine.weights, transforms)
         root = transforms[0]
         forearm = self.forearm_vertices @ root[:, :3].T + root[:, 3]
         return PosedHand(coarse, fine, joints, forearm.astype(np.float32))
+
+    def relief_of(self, parameters: HandParameters) -> FloatArray:
+        """(Vf,) metres by which relief raises (< 0: lowers) the fine mesh along its normals."""
+        flexion = np.where(
+            self.relief_joint >= 0, parameters.angles[self.relief_joint, 0], np.float32(0)
+        )
+        amplitude = parameters.relief * np.maximum(
+            self.relief_base + self.relief_gain * flexion / np.float32(90.0), 0.0
+        )
+        raised: FloatArray = amplitude.astype(np.float32) @ self.relief
+        return raised
+
+    def place_joints(self, parameters: HandParameters) -> FloatArray:
+        """(21, 3) the joints alone, as in `pose`, in a tenth of its time."""
+        return self._kinematics(parameters)[1]
 
     def finger_of_vertex(self, mesh: Mesh) -> IntArray:
         """(V,) index into `metrics.FINGERS` of the bone that moves each vertex most."""
@@ -150,44 +160,67 @@ class HandModel:
     def _fine_normals(self) -> FloatArray:
         return vertex_normals(self.fine.vertices, self.fine.faces).astype(np.float32)
 
+    @cached_property
+    def _chains(
+        self,
+    ) -> tuple[FloatArray64, FloatArray64, list[tuple[IntArray, IntArray]], FloatArray64]:
+        """Frames and their inverses, joints by distance from the wrist, steps from the parents."""
+        frames = self.frames.astype(np.float64)
+        depth = np.zeros(JOINTS, np.int32)
+        for joint in range(1, JOINTS):
+            depth[joint] = depth[self.parents[joint]] + 1
+        levels = []
+        for distance in range(1, int(depth.max()) + 1):
+            level = np.flatnonzero(depth == distance).astype(np.int32)
+            levels.append((level, self.parents[level]))
+        steps = self.joints.astype(np.float64) - self.joints[self.parents]
+        return frames, np.ascontiguousarray(frames.transpose(0, 2, 1)), levels, steps
+
     def _kinematics(self, parameters: HandParameters) -> tuple[FloatArray, FloatArray]:
         """(16, 3, 4) skinning transforms and (21, 3) joints, camera axes."""
         radians = np.radians(parameters.angles.astype(np.float64))
-        sine, cosine = np.sin(radians), np.cos(radians)
-        turn = np.zeros((JOINTS, 3, 3))
-        stretch = np.zeros((JOINTS, 3, 3))
-        place = np.zeros((JOINTS, 3))
+        frames, back, levels, steps = self._chains
+        turn = frames @ _joint_rotations(np.sin(radians), np.cos(radians)) @ back
         turn[0] = parameters.rotation
-        stretch[0] = parameters.rotation * parameters.scales[0][None]
-        for j in range(1, JOINTS):
-            parent = self.parents[j]
-            place[j] = place[parent] + stretch[parent] @ (self.joints[j] - self.joints[parent])
-            frame = self.frames[j].astype(np.float64)
-            local = _joint_rotation(sine[j], cosine[j])
-            turn[j] = turn[parent] @ frame @ local @ frame.T
-            stretch[j] = turn[j] @ (frame * parameters.scales[j][None]) @ frame.T
+        scales = parameters.scales.astype(np.float64)[:, None]
+        stretch = (frames * scales) @ back
+        stretch[0] = turn[0] * scales[0]
+        place = np.zeros((JOINTS, 3))
+        for level, parents in levels:
+            place[level] = place[parents] + (stretch[parents] @ steps[level, :, None])[..., 0]
+            turn[level] = turn[parents] @ turn[level]
+            stretch[level] = turn[level] @ stretch[level]
         chosen = self.skin_joints
-        offset = place[chosen] - np.einsum("jab,jb->ja", stretch[chosen], self.joints[chosen])
+        offset = place[chosen] - (stretch[chosen] @ self.joints[chosen, :, None])[..., 0]
         transforms = np.concatenate([stretch[chosen], offset[:, :, None]], axis=2)
         return transforms.astype(np.float32), place.astype(np.float32)
 
 
-def _joint_rotation(sine: NDArray[np.float64], cosine: NDArray[np.float64]) -> NDArray[np.float64]:
+def _joint_rotations(sine: FloatArray64, cosine: FloatArray64) -> FloatArray64:
     """Abduction about z, then flexion about x (fingers curl towards -z), then twist about y."""
-    sf, sa, st = -sine[0], sine[1], sine[2]
-    cf, ca, ct = cosine
-    abduction = np.array([[ca, -sa, 0.0], [sa, ca, 0.0], [0.0, 0.0, 1.0]])
-    flexion = np.array([[1.0, 0.0, 0.0], [0.0, cf, -sf], [0.0, sf, cf]])
-    twist = np.array([[ct, 0.0, st], [0.0, 1.0, 0.0], [-st, 0.0, ct]])
-    result: NDArray[np.float64] = abduction @ flexion @ twist
-    return result
+    (sf, sa, st), (cf, ca, ct) = sine.T, cosine.T
+    rotations = np.empty((len(sine), 3, 3))
+    rotations[:, 0, 0] = ca * ct + sa * sf * st
+    rotations[:, 0, 1] = -sa * cf
+    rotations[:, 0, 2] = ca * st - sa * sf * ct
+    rotations[:, 1, 0] = sa * ct - ca * sf * st
+    rotations[:, 1, 1] = ca * cf
+    rotations[:, 1, 2] = sa * st + ca * sf * ct
+    rotations[:, 2, 0] = -cf * st
+    rotations[:, 2, 1] = -sf
+    rotations[:, 2, 2] = cf * ct
+    return rotations
 
 
 def _skin(vertices: FloatArray, weights: FloatArray, transforms: FloatArray) -> FloatArray:
-    blended = (weights @ transforms.reshape(len(transforms), 12)).reshape(-1, 3, 4)
-    moved: FloatArray = blended[:, :, 3].copy()
+    # One row a coefficient: long contiguous sums are ten times as fast as short ones.
+    blended = transforms.reshape(len(transforms), 12).T @ weights.T
+    moved = np.empty_like(vertices)
+    x, y, z = np.ascontiguousarray(vertices.T)
     for axis in range(3):
-        moved += blended[:, :, axis] * vertices[:, axis : axis + 1]
+        row = 4 * axis
+        moved[:, axis] = blended[row] * x + blended[row + 1] * y + blended[row + 2] * z
+        moved[:, axis] += blended[row + 3]
     return moved
 
 

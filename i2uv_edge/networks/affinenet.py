@@ -11,6 +11,7 @@ once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -96,6 +97,11 @@ class Head(nn.Module):
         self.activate_fn = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            # Not under autocast: a bfloat16 map has steps of a millimetre.
+            with torch.autocast(x.device.type, enabled=False):
+                exact: Tensor = self.activate_fn(self.conv1(x.float()))
+                return exact
         result: Tensor = self.activate_fn(self.conv1(x))
         return result
 
@@ -138,24 +144,34 @@ class Decoder(nn.Module):
         self.iconv1 = Conv(16 + outputs, 16)
         self.out1_layer = Head(16, outputs)
 
-    def forward(self, skips: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Skips of the encoder -> maps of sides S/16, S/8, S/4, S/4, S/2, S."""
+    def forward(
+        self, skips: tuple[Tensor, ...], guides: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Skips of the encoder -> maps of sides S/16, S/8, S/4, S/4, S/2, S.
+
+        ``guides`` are what the four warps follow in the place of the coarser stage's maps.
+        """
         first, pooled, one, two, three, last = skips
+        guide6, guide5, guide4, guide3 = (None,) * 4 if guides is None else guides
         x = self.iconv6(torch.cat((self.upconv6(last), three), 1))
         out6 = self.out6_layer(x)
 
-        fetched = self.warp6(torch.cat((self.upconv5(x), two), 1), self.upmap6(out6))
+        uv6 = self.upmap6(out6) if guide6 is None else guide6
+        fetched = self.warp6(torch.cat((self.upconv5(x), two), 1), uv6)
         x = self.iconv5(fetched)
         out5 = self.out5_layer(x)
 
-        x = self.iconv4(torch.cat((self.upconv4(x), self.warp5(one, self.upmap5(out5))), 1))
+        uv5 = self.upmap5(out5) if guide5 is None else guide5
+        x = self.iconv4(torch.cat((self.upconv4(x), self.warp5(one, uv5)), 1))
         out4 = self.out4_layer(x)
 
-        x = self.iconv3(torch.cat((self.upconv3(x), self.warp4(pooled, out4), out4), 1))
+        uv4 = out4 if guide4 is None else guide4
+        x = self.iconv3(torch.cat((self.upconv3(x), self.warp4(pooled, uv4), out4), 1))
         out3 = self.out3_layer(x)
 
         uv3 = self.upmap3(out3)
-        x = self.iconv2(torch.cat((self.upconv2(x), self.warp3(first, uv3), uv3), 1))
+        where = uv3 if guide3 is None else guide3
+        x = self.iconv2(torch.cat((self.upconv2(x), self.warp3(first, where), uv3), 1))
         out2 = self.out2_layer(x)
 
         x = self.iconv1(torch.cat((self.upconv1(x), self.upmap2(out2)), 1))
@@ -208,12 +224,19 @@ class AffineNet(nn.Module):
         result: Tensor = self.map(self.decoder(self.encoder(picture))[-1])
         return result
 
-    def stages(self, picture: Tensor) -> tuple[Tensor, ...]:
+    def guide_sizes(self, size: int) -> tuple[int, int, int, int]:
+        """Sides of the maps that the warps follow, where the finest map is of side ``size``."""
+        return size // 8, size // 4, size // 4, size // 2
+
+    def stages(self, picture: Tensor, guides: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """The archive's six outputs, coarse to fine: sides S/16, S/8, S/8, S/4, S/2, S.
 
         The third is its stage's map halved, as published. Three channels, or four with confidence.
+
+        ``guides``: maps of the sides `guide_sizes` that the warps follow instead of the predicted
+        ones (teacher forcing).
         """
-        maps = list(self.decoder(self.encoder(picture)))
+        maps = list(self.decoder(self.encoder(picture), guides))
         maps[2] = F.interpolate(maps[2], scale_factor=0.5, mode="bilinear", align_corners=True)
         return tuple(maps)
 

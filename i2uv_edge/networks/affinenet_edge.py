@@ -225,6 +225,10 @@ class AffineNetEdge(nn.Module):
         """
         return self.stages(picture)[-1]
 
+    def guide_sizes(self, size: int) -> tuple[int, int, int]:
+        """Sides of the maps that the warps follow, where the finest map is of side ``size``."""
+        return size // 4, size // 2, size
+
     def stages(self, picture: Tensor, guides: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """All four maps, coarse to fine (sides S/32, S/16, S/8, S/4).
 

@@ -21,6 +21,15 @@ from i2uv_edge.errors import InputError
 
 SHOWN = 3  # names of each kind an error lists
 
+# What torchvision's pictures are normalised by (torchvision.transforms, ImageNet1K weights).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+_ENCODER_NAMES = {
+    "conv1": "firstconv",
+    "bn1": "firstbn",
+    **{f"layer{number}": f"encoder{number}" for number in range(1, 5)},
+}
+
 
 def fits(module: nn.Module, path: Path) -> bool:
     """Whether a checkpoint's keys and shapes are the module's.
@@ -60,14 +69,52 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
     """
     state = {key.removeprefix("module."): value for key, value in _read(path).items()}
     _check_fit(module, state, path)
-    for key, value in state.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(
-                f"{path}: the weights of {key} hold NaN or infinite values",
-                expected="finite weights",
-                remedy="the training run that wrote them diverged; use an earlier checkpoint",
-            )
+    _check_finite(state, path)
     module.load_state_dict(state)
+
+
+def load_initial(module: nn.Module, path: Path) -> None:
+    """Fill ``module`` with weights to start training from.
+
+    They are its own, as for `load_checkpoint`, or those of a torchvision ResNet classifier, which
+    go to the encoder of an AffineNet. Such a ResNet was trained on pictures less ImageNet's mean
+    colour and over its deviation; an AffineNet takes them as they are, 0..1. So the deviation goes
+    into the first convolution and the mean into the first norm's running mean. Inside the picture
+    the result is the same; the outermost pixels differ, because beyond the border there is black
+    now and was the mean colour.
+
+    Raises
+    ------
+    InputError
+        As for `load_checkpoint`; the ResNet is of another depth, or the module has no such encoder.
+    """
+    state = {key.removeprefix("module."): value for key, value in _read(path).items()}
+    if not {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= state.keys():
+        load_checkpoint(module, path)
+        return
+    encoder = dict(module.named_modules()).get("encoder.encoder_layer")
+    if encoder is None:
+        raise InputError(
+            f"{path} holds a ResNet, and {type(module).__name__} has none",
+            expected="weights of this network, or an AffineNet with a ResNet encoder",
+            remedy="choose one of affinenet-r18, -r34, -r50, -r101, -r152",
+        )
+    named: dict[str, Tensor] = {}
+    for key, value in state.items():
+        first, _, rest = key.partition(".")
+        if first != "fc":
+            named[f"{_ENCODER_NAMES.get(first, first)}.{rest}"] = value.float()
+    for key, value in encoder.state_dict().items():
+        if key.endswith("num_batches_tracked"):  # which files from before 2018 do not have
+            named.setdefault(key, value)
+    _check_fit(encoder, named, path)
+    _check_finite(named, path)
+    weight = named["firstconv.weight"] / torch.tensor(IMAGENET_DEVIATION)[:, None, None]
+    named["firstbn.running_mean"] = named["firstbn.running_mean"] + (
+        weight.sum((2, 3)) @ torch.tensor(IMAGENET_MEAN)
+    )
+    named["firstconv.weight"] = weight
+    encoder.load_state_dict(named)
 
 
 def save_checkpoint(
@@ -139,6 +186,16 @@ def _damaged(path: Path, error: Exception) -> InputError:
         expected="a complete .safetensors or torch file",
         remedy="it is truncated or of another kind; fetch or save it again",
     )
+
+
+def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"{path}: the weights of {key} hold NaN or infinite values",
+                expected="finite weights",
+                remedy="the training run that wrote them diverged; use an earlier checkpoint",
+            )
 
 
 def _check_fit(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

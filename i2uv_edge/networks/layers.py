@@ -189,9 +189,14 @@ class Warp(nn.Module):
         xy = uv[:, :2]
         if self.sampling.padding == "zeros":
             xy = xy.clamp(0.0, 1.0)
+        where = xy.permute(0, 2, 3, 1) * 2.0 - 1.0
+        # Autocast samples in float32 by itself, and would find coordinates of eight bits rounded to
+        # a quarter of a pixel already.
+        if not torch.is_autocast_enabled(feature.device.type):
+            where = where.to(feature.dtype)
         return F.grid_sample(
             feature,
-            (xy.permute(0, 2, 3, 1) * 2.0 - 1.0).to(feature.dtype),
+            where,
             padding_mode=self.sampling.padding,
             align_corners=self.sampling.align_corners,
         )

@@ -11,7 +11,7 @@ from torch import nn
 from i2uv_edge import resources
 from i2uv_edge.bundle import sha256_of
 from i2uv_edge.errors import InputError, UsageError
-from i2uv_edge.networks.checkpoint import fits, load_checkpoint
+from i2uv_edge.networks.checkpoint import fits, load_checkpoint, network_of
 from i2uv_edge.networks.registry import build
 from i2uv_edge.spec import ModelSpec, NetworkSpec, Role, load_network
 
@@ -51,6 +51,30 @@ def load_networks(model: ModelSpec, checkpoints: Sequence[Path] = ()) -> dict[Ro
         load_checkpoint(modules[role], path)
         networks[role] = Network(spec, modules[role], sha256_of(path))
     return networks
+
+
+def open_checkpoint(path: Path, name: str = "") -> Network:
+    """The network that a checkpoint says it belongs to, or that of ``name``, filled from it.
+
+    Raises
+    ------
+    InputError
+        The checkpoint is missing or damaged, or does not fit.
+    UsageError
+        It does not say which network it belongs to, or an unknown one.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint at {path}", remedy="check the path")
+    name = name or network_of(path) or ""
+    if not name:
+        raise UsageError(
+            f"{path} does not say which network it belongs to",
+            expected="a checkpoint that `i2uv-edge train` wrote, or the network's name beside it",
+        )
+    spec = load_network(name)
+    module = build(spec)
+    load_checkpoint(module, path)
+    return Network(spec, module, sha256_of(path))
 
 
 def _assign(modules: dict[Role, nn.Module], checkpoints: Sequence[Path]) -> dict[Role, Path]:

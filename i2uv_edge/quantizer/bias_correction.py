@@ -17,6 +17,11 @@ from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
 
 __all__ = ["apply_corrections", "channel_means", "find_corrections"]
 
+# Of a channel, below which its mean error is chance. Correcting the layers around the global code
+# too (4x4 texels and fewer, 16 samples) takes `tiny` from 0.57 to 1.02 mm off float, and `edge`
+# from 0.45 to 0.49.
+_FEWEST_VALUES = 1024
+
 
 class _Means(fx.Interpreter):
     def __init__(self, graph: fx.GraphModule) -> None:
@@ -65,7 +70,7 @@ def find_corrections(
         if node.op == "output":
             break
         results = [_run(interpreter, node, values, place, x) for place, x in enumerate(inputs)]
-        if kind_of(node) == "conv":
+        if kind_of(node) == "conv" and _is_measured(results):
             mean = torch.stack([result.double().mean((0, 2, 3)) for result in results]).mean(0)
             correction = (means[layer_of(node)] - mean).float()
             corrections[layer_of(node)] = tuple(float(value) for value in correction)
@@ -76,6 +81,12 @@ def find_corrections(
             if last_reader[source] is node:
                 del values[source]
     return corrections
+
+
+def _is_measured(results: list[Any]) -> bool:
+    """Whether the mean of a channel is known well enough to correct by it."""
+    height, width = cast(Tensor, results[0]).shape[2:]
+    return len(results) * height * width >= _FEWEST_VALUES
 
 
 def _run(

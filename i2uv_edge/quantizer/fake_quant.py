@@ -3,13 +3,14 @@
 In evaluation mode they are made of `torch.ops.quantized_decomposed` operators with constant
 scales, which is what exporters understand. Fed with float64 they compute the integers themselves:
 float32 sums put one value in two thousand on the wrong side of a rounding, in every layer, and
-that adds up. In training mode rounding passes gradients straight through and scales are
-parameters, so that quantization-aware training changes weights and ranges of exactly these layers.
+that adds up. Where formats round differently, in resizing and adding, they follow the `Arithmetic`
+of one. In training mode rounding passes gradients straight through and scales are parameters, so
+that quantization-aware training changes weights and ranges of exactly these layers.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -19,8 +20,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2uv_edge.networks.layers import Upsample
+from i2uv_edge.quantizer.integer_sums import Geometry, PackedWeight, conv_sums, pack
 
-__all__ = ["ActivationQuantizer", "QuantAdd", "QuantConv2d", "QuantUpsample", "affine_parameters"]
+__all__ = [
+    "ActivationQuantizer",
+    "Arithmetic",
+    "QuantAdd",
+    "QuantConv2d",
+    "QuantUpsample",
+    "affine_parameters",
+]
+
+Arithmetic = Literal["xnnpack", "onnxruntime"]
+"""Whose rounding is followed: XNNPACK runs TFLite files, ONNX Runtime the ONNX ones.
+
+One value in a thousand behind a resize differs by a step, and that grows with depth.
+"""
 
 _OPS = cast(Any, torch.ops.quantized_decomposed)
 _TIE_GRID = 2.0**24  # finer than float32 at an int8 step
@@ -85,9 +100,10 @@ class ActivationQuantizer(nn.Module):
             return (q - self.zero_point) * self.scale
         scale, zero = self.encoding
         if x.dtype == torch.float64:
-            # The inner rounding keeps what is half a step in float32 a tie here.
-            steps = torch.round(torch.round(x / scale * _TIE_GRID) / _TIE_GRID)
-            return (torch.clamp(steps + zero, self.low, self.high) - zero) * scale
+            # The inner rounding keeps what is half a step in float32 a tie here. In place: making
+            # a tensor of megabytes costs more than the arithmetic on it.
+            steps = (x / scale).mul_(_TIE_GRID).round_().div_(_TIE_GRID).round_()
+            return steps.add_(zero).clamp_(self.low, self.high).sub_(zero).mul_(scale)
         dtype = torch.int8 if self.bits == 8 else torch.int16
         q = _OPS.quantize_per_tensor.default(x, scale, zero, self.low, self.high, dtype)
         result: Tensor = _OPS.dequantize_per_tensor.default(
@@ -97,31 +113,52 @@ class ActivationQuantizer(nn.Module):
 
 
 class QuantUpsample(Upsample):
-    """Bilinear upsampling of integers, rounded as XNNPACK's kernel rounds.
+    """Bilinear upsampling of integers, rounded as the kernels round.
 
-    The kernel has interpolation weights of 11 bits and rounds halves up. Where grey lies between
-    two steps in a ratio of 1:3, as at half-pixel centres, one value in ten is decided by that.
+    XNNPACK's has interpolation weights of 11 bits and rounds halves up. Where grey lies between two
+    steps in a ratio of 1:3, as at half-pixel centres, one value in ten is decided by that. ONNX
+    Runtime interpolates in float32 and rounds halves to even.
     """
 
     graph_kind = "resize"
 
     def __init__(self, layer: Upsample, quantizer: ActivationQuantizer) -> None:
         super().__init__(layer.factor, corners=layer.corners)
+        self.arithmetic: Arithmetic = "xnnpack"
         self._quantizer = (quantizer,)  # a tuple: a reference, not a submodule
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or x.dtype != torch.float64:
             return super().forward(x)
         scale = self._quantizer[0].encoding[0]
+        if self.arithmetic == "onnxruntime":
+            return torch.round(self._in_float32(x) / scale).double() * scale
         rows, columns = (
             _interpolation(size, size * self.factor, self.corners) for size in x.shape[-2:]
         )
-        exact = rows @ torch.round(x / scale) @ columns.T
-        return torch.floor(exact + 0.5) * scale
+        exact = rows @ (x / scale).round_() @ columns.T
+        return exact.add_(0.5).floor_().mul_(scale)
+
+    def _in_float32(self, x: Tensor) -> Tensor:
+        """Bilinear interpolation in the order of ONNX Runtime's sums."""
+        (low_row, high_row, up, down), (low_column, high_column, left, right) = (
+            _neighbours(size, size * self.factor, self.corners) for size in x.shape[-2:]
+        )
+        x = x.float()
+        above, below = x[..., low_row, :], x[..., high_row, :]
+        up, down = up[:, None], down[:, None]
+        total = right * down * above[..., low_column]
+        total = total + left * down * above[..., high_column]
+        total = total + right * up * below[..., low_column]
+        return total + left * up * below[..., high_column]
 
 
 class QuantAdd(nn.Module):
-    """Sum of two integer tensors, rescaled as XNNPACK's kernel does it: multipliers of 21 bits."""
+    """Sum of two integer tensors, rescaled as the kernels do it.
+
+    XNNPACK has multipliers of 21 bits and rounds halves up; ONNX Runtime multiplies and adds in
+    float32, rounding once for both, and rounds halves to even.
+    """
 
     graph_kind = "add"
 
@@ -129,6 +166,7 @@ class QuantAdd(nn.Module):
         self, first: ActivationQuantizer, second: ActivationQuantizer, target: ActivationQuantizer
     ) -> None:
         super().__init__()
+        self.arithmetic: Arithmetic = "xnnpack"
         self._quantizers = (first, second, target)  # references, not submodules
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -136,10 +174,38 @@ class QuantAdd(nn.Module):
             return x + y
         first, second, target = (np.float32(item.encoding[0]) for item in self._quantizers)
         ratios = np.array([first / target, second / target], np.float32)
+        if self.arithmetic == "onnxruntime":
+            return self._in_float32(torch.round(x / float(first)), torch.round(y / float(second)))
         shift = 20 - (int(np.frexp(ratios.max())[1]) - 1)
         a, b = np.rint(np.ldexp(ratios.astype(np.float64), shift))
-        total = torch.round(x / float(first)) * a + torch.round(y / float(second)) * b
-        return torch.floor(total / 2.0**shift + 0.5) * float(target)
+        total = (x / float(first)).round_().mul_(a) + (y / float(second)).round_().mul_(b)
+        return total.div_(2.0**shift).add_(0.5).floor_().mul_(float(target))
+
+    def _in_float32(self, x: Tensor, y: Tensor) -> Tensor:
+        # Products of two float32 are exact in float64, so rounding the sum is what an FMA does.
+        (first, zero), (second, one), (target, end) = (
+            (np.float32(item.encoding[0]), item.encoding[1] - item.low) for item in self._quantizers
+        )
+        a, b = (float(scale / target) for scale in (first, second))
+        offset = float(np.float32(end - np.float32(a * zero + float(np.float32(b * one)))))
+        total = ((y + one) * b + offset).float().double()
+        total = ((x + zero) * a + total).float().double()
+        return (torch.round(total) - end) * float(target)
+
+
+def _neighbours(size: int, target: int, corners: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The two source indices of each of `target` places, and how far it is from either."""
+    steps = np.arange(target, dtype=np.float32)
+    if corners:
+        place = steps * np.float32(size - 1) / np.float32(max(target - 1, 1))
+    else:
+        place = (steps + np.float32(0.5)) / np.float32(target / size) - np.float32(0.5)
+    place = np.clip(place, np.float32(0), np.float32(size - 1))
+    low = place.astype(np.int64)
+    high = np.minimum(low + 1, size - 1)
+    behind, ahead = np.abs(place - low.astype(np.float32)), np.abs(place - high.astype(np.float32))
+    behind[low == high] = ahead[low == high] = 0.5
+    return tuple(map(torch.from_numpy, (low, high, behind, ahead)))  # type: ignore[return-value]
 
 
 def _interpolation(size: int, target: int, corners: bool) -> Tensor:
@@ -203,6 +269,7 @@ class QuantConv2d(nn.Module):
         self.register_buffer("rounded_bias", zeros.clone(), persistent=False)
         self._source = (source,)  # a tuple: a reference, not a submodule
         self._target = (target,)
+        self._packed: tuple[PackedWeight, Tensor] | None = None
 
     @property
     def source(self) -> ActivationQuantizer:
@@ -216,7 +283,8 @@ class QuantConv2d(nn.Module):
         self.refresh()
 
     def refresh(self) -> None:
-        """Take the bias evaluation uses from the parameters training changes."""
+        """Take what evaluation uses from the parameters training changes."""
+        self._packed = None
         step = self.bias_step()
         self.rounded_bias = torch.from_numpy(
             (self.integer_bias().astype(np.float64) * step).astype(np.float32)
@@ -261,17 +329,16 @@ class QuantConv2d(nn.Module):
         """Integer sums, requantized in float32 as XNNPACK's kernel does it (float64 in and out)."""
         step = np.float32(self.source.encoding[0])
         target = np.float32(self._target[0].encoding[0])
-        sums = F.conv2d(
-            torch.round(x / float(step)),
-            self._integers().double(),
-            torch.from_numpy(self.integer_bias().astype(np.float64)),
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
+        if self._packed is None:
+            bias = torch.from_numpy(self.integer_bias().astype(np.int64))
+            self._packed = pack(self._integers().detach()), bias
+        weight, bias = self._packed
+        geometry = Geometry(self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        zero_point = self.source.encoding[1]
+        steps = (x / float(step)).round_()
+        sums = conv_sums(steps, weight, bias, geometry, zero_point=zero_point)
         ratio = step * self.scale.detach().float().numpy() / target
-        return (sums.float() * torch.from_numpy(ratio)[:, None, None]).double() * float(target)
+        return sums.mul_(torch.from_numpy(ratio)[:, None, None]).double().mul_(float(target))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:

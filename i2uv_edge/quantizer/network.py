@@ -19,6 +19,7 @@ from i2uv_edge.quantizer.bias_correction import apply_corrections, channel_means
 from i2uv_edge.quantizer.calibrate import empty_set, observe, samples
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.equalize import apply_scales, find_scales
+from i2uv_edge.quantizer.fake_quant import Arithmetic, QuantAdd, QuantUpsample
 from i2uv_edge.quantizer.graph import prepare, shape_of
 from i2uv_edge.quantizer.picture_input import absorb_normalisation
 from i2uv_edge.quantizer.plan import ConcatRanges, make_plan
@@ -61,6 +62,10 @@ class QuantizedNetwork:
         """The network as the integers compute it: (N, 3, S, S) -> (N, 3, M, M), any N."""
         return Exact(self.graph)
 
+    def module_in(self, arithmetic: Arithmetic) -> Exact:
+        """The same in the arithmetic of another format than TFLite."""
+        return Exact(self.graph, arithmetic)
+
 
 class Exact(nn.Module):
     """Evaluates a network of integers without rounding errors of its own, sample by sample.
@@ -68,9 +73,12 @@ class Exact(nn.Module):
     A deployed network has batch 1, as its warps address rows of one feature.
     """
 
-    def __init__(self, graph: fx.GraphModule) -> None:
+    def __init__(self, graph: fx.GraphModule, arithmetic: Arithmetic = "xnnpack") -> None:
         super().__init__()
         self.graph_module = copy.deepcopy(graph).double()
+        for layer in self.graph_module.modules():
+            if isinstance(layer, QuantAdd | QuantUpsample):
+                layer.arithmetic = arithmetic
 
     def forward(self, batch: Tensor) -> Tensor:
         outputs = [self.graph_module(sample[None].double()) for sample in batch]

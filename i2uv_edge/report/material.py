@@ -1,0 +1,116 @@
+"""What a page is made of, and what one section of it is: plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from i2uv_edge.bundle import Artifact
+from i2uv_edge.report.witness import Evidence
+from i2uv_edge.scores import Report
+from i2uv_edge.spec import GateSpec
+from i2uv_edge.tally import SurfaceAtlas
+
+__all__ = ["ConvertedFile", "KeptFloat", "Material", "NetworkEncodings", "Section", "Subject"]
+
+
+@dataclass(frozen=True)
+class ConvertedFile:
+    """A file that a device runs.
+
+    `operators` counts them by name and types ("CONV_2D INT8>INT8"), `macs` are multiply-accumulates
+    by type; both are empty for a kind of file that nothing here reads.
+    """
+
+    artifact: Artifact
+    operators: Mapping[str, int] = field(default_factory=dict)
+    macs: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NetworkEncodings:
+    """How many tensors of a network have a scale, and how many layers were changed for it."""
+
+    role: str
+    activations: int
+    weights: int
+    equalized: int
+    bias_corrected: int
+
+
+@dataclass(frozen=True)
+class KeptFloat:
+    """What the recipe keeps in float: the modules that `match` names, and why.
+
+    `layers` are those of them that multiply, as the converted file names them.
+    """
+
+    role: str
+    match: str
+    reason: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the page is about: a bundle, as its manifest and files say.
+
+    Attributes
+    ----------
+    model : its name
+    recipe, target : name and description of each
+    files : the converted ones
+    encodings, kept_float : empty where nothing is quantized
+    tools : versions by name
+    sources : SHA-256 of outside inputs by name
+    artifacts : the sealed files
+    sha256 : of the manifest, so of the sealed part as a whole
+    commands : what makes the bundle and the page again, run in the bundle's folder
+    remarks : what the commands leave to say
+    """
+
+    model: str
+    recipe: tuple[str, str]
+    target: tuple[str, str]
+    files: tuple[ConvertedFile, ...]
+    encodings: tuple[NetworkEncodings, ...]
+    kept_float: tuple[KeptFloat, ...]
+    tools: Mapping[str, str]
+    sources: Mapping[str, str]
+    artifacts: tuple[Artifact, ...]
+    sha256: str
+    commands: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything a section may draw on.
+
+    Attributes
+    ----------
+    report : the scores
+    gates : those it was judged by
+    subject : the bundle
+    atlas : of the last stage's maps
+    sizes : bytes of the networks by runner
+    evidence : what was kept of the comparison; None if nothing was compared
+    """
+
+    report: Report
+    gates: tuple[GateSpec, ...]
+    subject: Subject
+    atlas: SurfaceAtlas
+    sizes: Mapping[str, int]
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page: `template` is filled in with `content`."""
+
+    anchor: str
+    title: str
+    template: str
+    content: Mapping[str, Any]

@@ -1,0 +1,240 @@
+"""A bundle's report: what stands in it beside the scores is collected here, and both files written.
+
+`i2uv_edge.report` draws the page from plain data; this module knows where the data is.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from i2uv_edge import resources
+from i2uv_edge.bundle import Artifact, sha256_of, write_json, write_text
+from i2uv_edge.comparison import Contents
+from i2uv_edge.convert.histogram import dtype_histogram, macs_by_dtype, read_operators
+from i2uv_edge.convert.onnx_histogram import onnx_histogram, onnx_macs
+from i2uv_edge.data.calibration import CalibrationSet
+from i2uv_edge.errors import I2uvError, UsageError
+from i2uv_edge.quantizer.plan import matches
+from i2uv_edge.report.material import (
+    ConvertedFile,
+    KeptFloat,
+    Material,
+    NetworkEncodings,
+    Subject,
+)
+from i2uv_edge.report.page import render
+from i2uv_edge.report.witness import ReportWitness
+from i2uv_edge.requests import CANDIDATES, ValidateRequest
+from i2uv_edge.scores import BASELINE, Report
+from i2uv_edge.spec import (
+    GateSpec,
+    load_model,
+    model_names,
+    network_names,
+    recipe_names,
+    target_names,
+)
+
+__all__ = ["PAGE", "SCORES", "bundled_weights", "check_free", "witness", "write_report"]
+
+SCORES, PAGE = "report.json", "report.html"
+CONVERTED = ("tflite", "onnx", "dlc")
+# What counts the operators of a kind of file, and its multiply-accumulates.
+READERS = {"tflite": (dtype_histogram, macs_by_dtype), "onnx": (onnx_histogram, onnx_macs)}
+
+
+def witness(contents: Contents, pairs: Sequence[tuple[str, str]]) -> ReportWitness:
+    """What looks on for the report: at float and TFLite, or else at the first pair."""
+    main = (BASELINE, "tflite")
+    reference, candidate = main if main in pairs else pairs[0]
+    roles = list(contents.specs)
+    stage = "chained" if len(roles) > 1 else roles[0]
+    return ReportWitness(reference, candidate, stage, contents.atlases)
+
+
+def check_free(folder: Path) -> None:
+    """Refuse to write over a report.
+
+    Raises
+    ------
+    UsageError
+        One lies there.
+    """
+    for name in (SCORES, PAGE):
+        if (folder / name).exists():
+            raise UsageError(
+                f"{folder / name} exists already",
+                remedy="replace it with --force, or name another folder with --report",
+            )
+
+
+def write_report(
+    folder: Path,
+    contents: Contents,
+    report: Report,
+    gates: tuple[GateSpec, ...],
+    seen: ReportWitness,
+    request: ValidateRequest,
+) -> None:
+    """Write report.json and report.html into a folder, which is made if need be.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    contents
+        The bundle.
+    report, gates
+        What was measured, and what judged it.
+    seen
+        What looked on.
+    request
+        What was compared.
+    """
+    material = Material(
+        report=report,
+        gates=gates,
+        subject=_subject(contents, request),
+        atlas=contents.atlases.fine or contents.atlases.coarse,
+        sizes=contents.sizes,
+        evidence=seen.evidence(),
+    )
+    page = render(material)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / SCORES, report.fields())
+    write_text(folder / PAGE, page)
+
+
+def _subject(contents: Contents, request: ValidateRequest) -> Subject:
+    bundle = contents.bundle
+    target = _table(contents, "target")
+    commands, remarks = _commands(contents, request)
+    return Subject(
+        model=contents.model,
+        recipe=(contents.recipe.name, contents.recipe.description),
+        target=(str(target.get("name", "")), str(target.get("description", ""))),
+        files=tuple(
+            _converted(contents, artifact)
+            for kind in CONVERTED
+            for artifact in bundle.artifacts
+            if artifact.kind == kind
+        ),
+        encodings=_encodings(contents),
+        kept_float=_kept_float(contents),
+        tools=_table(contents, "tools"),
+        sources=bundle.sources,
+        artifacts=bundle.artifacts,
+        sha256=bundle.sha256,
+        commands=commands,
+        remarks=remarks,
+    )
+
+
+def _table(contents: Contents, key: str) -> dict[str, Any]:
+    """A table of the manifest; empty where there is none, since no hash protects it."""
+    found = contents.bundle.manifest.get(key)
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _converted(contents: Contents, artifact: Artifact) -> ConvertedFile:
+    if artifact.kind not in READERS:
+        return ConvertedFile(artifact)
+    path = contents.bundle.file(artifact.path)
+    operators, macs = READERS[artifact.kind]
+    return ConvertedFile(artifact, operators(path), macs(path))
+
+
+def _encodings(contents: Contents) -> tuple[NetworkEncodings, ...]:
+    if contents.recipe.is_float:
+        return ()
+    stored = json.loads(contents.bundle.file("encodings.json").read_bytes())
+    return tuple(
+        NetworkEncodings(
+            role=role,
+            activations=len(own["activations"]),
+            weights=len(own["weights"]),
+            equalized=len(own["equalization"]),
+            bias_corrected=len(own["bias_correction"]),
+        )
+        for role, own in stored.items()
+    )
+
+
+def _kept_float(contents: Contents) -> tuple[KeptFloat, ...]:
+    found = []
+    for role, spec in contents.specs.items():
+        overrides = contents.recipe.for_network(spec).overrides
+        operators = read_operators(contents.bundle.file(f"{role}.tflite")) if overrides else []
+        layers = [op.layer for op in operators if op.macs and not op.is_integer]
+        for override in overrides:
+            own = tuple(layer for layer in layers if matches(override, role, layer))
+            if override.network in ("*", role):
+                found.append(KeptFloat(role, override.match, override.reason, own))
+    return tuple(found)
+
+
+def _commands(
+    contents: Contents, request: ValidateRequest
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What makes the bundle and this page again, and what to know about it.
+
+    Taken from the manifest and not from a command line: a bundle holds no paths of the machine
+    it was made on, and the page comes out the same wherever it is written.
+    """
+    remarks: list[str] = []
+    words = ["i2uv-edge", "export"]
+    for option, name, known in (
+        ("", contents.model, [*model_names(), *network_names()]),
+        ("--target", str(_table(contents, "target").get("name", "")), target_names()),
+        ("--recipe", contents.recipe.name, recipe_names()),
+    ):
+        value = name
+        if not name:
+            continue
+        if name not in known:
+            value = f"{name}.toml"
+            remarks.append(f"{value} does not come with the package; its maker has it.")
+        words += [option, value] if option else [value]
+    for role in contents.specs:
+        source = contents.bundle.sources.get(f"checkpoint.{role}")
+        if source != bundled_weights(contents.model, role):
+            words += ["--checkpoint", f"float/{role}.safetensors"]
+    calibration = contents.bundle.sources.get("calibration")
+    if calibration not in (None, _bundled_calibration()):
+        words += ["--calibration", "PICTURES"]
+        count = _table(contents, "calibration").get("pictures", "?")
+        remarks.append(
+            f"PICTURES is the folder of the {count} pictures that the ranges were taken from; "
+            f"their SHA-256 is {calibration}."
+        )
+    words += ["-o", "../again"]
+    return (shlex.join(words), shlex.join(_validate(request))), tuple(remarks)
+
+
+def _validate(request: ValidateRequest) -> list[str]:
+    words = ["i2uv-edge", "validate", "."]
+    if request.images is not None:
+        words += ["--images", "PICTURES"]
+    if request.reference is not None:
+        words += ["--reference", request.reference]
+    for candidate in request.candidates:
+        words += ["--candidate", candidate if candidate in CANDIDATES else "DUMP"]
+    return words if request.is_default else [*words, "--report", "../report"]
+
+
+def bundled_weights(model_name: str, role: str) -> str | None:
+    """The hash of the weights that the package brings for a role of a model; None without."""
+    try:
+        model = load_model(model_name)
+    except I2uvError:
+        return None
+    path = resources.checkpoints() / model.checkpoints.get(role, "")
+    return sha256_of(path) if path.is_file() else None
+
+
+def _bundled_calibration() -> str:
+    return CalibrationSet.of_folder(resources.calibration_data() / "pictures").sha256

@@ -1,0 +1,133 @@
+"""AffineNet's task: a picture of a hand -> the UV map of its mesh."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from i2uv_edge.data.synthetic import SceneSettings, render_sample
+from i2uv_edge.errors import UsageError
+from i2uv_edge.hand.atlas import Atlas
+from i2uv_edge.hand.metrics import pa_mpvpe
+from i2uv_edge.hand.model import FloatArray, HandModel
+from i2uv_edge.networks.affinenet import AffineNet
+from i2uv_edge.networks.affinenet_edge import AffineNetEdge
+from i2uv_edge.spec import NetworkSpec
+from i2uv_edge.training.annotated import AnnotatedPictures
+from i2uv_edge.training.config import TrainingConfig
+from i2uv_edge.training.losses import MapLoss, resize
+from i2uv_edge.training.surface import Surface
+from i2uv_edge.training.task import Batch, Sample, array, pictures
+
+SUPERVISED = 4  # the finest stages, which weigh the same (I2UV-HandNet, section 3.2)
+
+
+class Source(Protocol):
+    """Annotated pictures without end."""
+
+    def atlas(self, size: int) -> Atlas:
+        """The atlas of their mesh for maps of side ``size``."""
+
+    def sample(self, seed: int, index: int) -> Sample:
+        """Picture ``index`` of the run.
+
+        ``picture`` (S, S, 3) uint8 RGB, ``coarse`` (V, 3) float32 map units, ``scale_mm`` () how
+        many millimetres one is.
+        """
+
+
+class RenderedPictures:
+    """The built-in hand, drawn as it is asked for."""
+
+    def __init__(self, settings: SceneSettings) -> None:
+        self.settings = settings
+
+    def atlas(self, size: int) -> Atlas:
+        """See `Source`."""
+        return Atlas.of_mesh(HandModel.load().coarse, size)
+
+    def sample(self, seed: int, index: int) -> Sample:
+        """See `Source`."""
+        sample = render_sample(seed, index, self.settings)
+        return {
+            "picture": sample.picture,
+            "coarse": sample.coarse,
+            "scale_mm": np.asarray(sample.frame.scale_mm, np.float32),
+        }
+
+
+def picture_source(config: TrainingConfig, size: int) -> Source:
+    """The run's pictures, of side ``size``."""
+    if config.dataset.kind != "rendered":
+        return AnnotatedPictures(config, size)
+    backgrounds = config.augmentation.backgrounds
+    return RenderedPictures(
+        SceneSettings(size=size, coarse_edges=config.coarse_edges, backgrounds=backgrounds)
+    )
+
+
+class PictureToMap:
+    """Map of the coarse mesh from a picture. Score: PA-MPVPE.
+
+    Parameters
+    ----------
+    spec, config
+        The network and the run.
+    """
+
+    def __init__(self, spec: NetworkSpec, config: TrainingConfig) -> None:
+        self.source = picture_source(config, spec.input.shape[1])
+        self.surface = Surface(self.source.atlas(spec.output.shape[1]))
+        self.map_loss = MapLoss.of(self.surface, config.loss)
+        self.teacher_forcing = config.teacher_forcing
+
+    def sample(self, seed: int, index: int) -> Sample:
+        """See `Source`."""
+        return self.source.sample(seed, index)
+
+    def loss(self, module: nn.Module, batch: Batch, progress: float, coin: float) -> Tensor:
+        """Loss of the finest stages; the warps follow true maps at first, if that is asked for."""
+        self.map_loss.to(batch["coarse"].device)
+        truth = self.surface.rasterise(batch["coarse"])
+        # While the coarse maps are centimetres off, warps that follow them fetch the wrong places
+        # and may teach the network to ignore what they fetch.
+        forcing = self.teacher_forcing
+        follow = progress < forcing and coin < 1.0 - progress / forcing
+        maps = stages(module, pictures(batch["picture"]), truth if follow else None)
+        return self.map_loss.stages(maps, truth, batch["coarse"])
+
+    def score(self, module: nn.Module, batch: Batch) -> FloatArray:
+        """PA-MPVPE."""
+        self.map_loss.to(batch["coarse"].device)
+        predicted = self.surface.read_vertices(module(pictures(batch["picture"])).float())
+        scale = array(batch["scale_mm"])[:, None, None]
+        aligned = pa_mpvpe(array(predicted) * scale, array(batch["coarse"]) * scale)
+        return aligned.astype(np.float32)
+
+
+def stages(module: nn.Module, picture: Tensor, truth: Tensor | None) -> tuple[Tensor, ...]:
+    """The maps that are supervised, coarse to fine; the warps follow ``truth`` where it is given.
+
+    Of a map with a confidence, the map alone.
+    """
+    if not isinstance(module, AffineNet | AffineNetEdge):
+        raise UsageError(
+            f"{type(module).__name__} has no maps of several stages to learn from",
+            expected="a network of the family affinenet or affinenet_edge",
+        )
+    guides = None
+    if truth is not None:
+        guides = tuple(resize(truth, size) for size in module.guide_sizes(truth.shape[-1]))
+    maps = module.stages(picture, guides)
+    supervised = [stage[:, :3].float() for stage in maps[-SUPERVISED:]]
+    if guides is not None:
+        # Nothing else depends on the coarsest maps now, and processes that train together wait for
+        # a gradient of every parameter.
+        for stage in maps[:-SUPERVISED]:
+            supervised[-1] = supervised[-1] + 0.0 * stage.float().mean()
+    return tuple(supervised)
+
+
+__all__ = ["PictureToMap", "RenderedPictures", "Source", "picture_source", "stages"]
