@@ -31,8 +31,9 @@ export: $(VENV)/installed-run
 test: $(VENV)/installed-dev
 	$(PYTEST)
 
+# One after the other: some have a limit on their time.
 test-slow: $(VENV)/installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) -n 0 -m slow
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

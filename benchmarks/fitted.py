@@ -177,7 +177,7 @@ class _Maps:
                 layer.register_forward_hook(_shaken)
             elif isinstance(layer, published.BasicBlock | published.Bottleneck):
                 last = layer.bn2 if isinstance(layer, published.BasicBlock) else layer.bn3
-                nn.init.constant_(last.weight, RESIDUAL)  # type: ignore[arg-type]
+                nn.init.constant_(last.weight, RESIDUAL)
         for layer in self.network.decoder.modules():
             if isinstance(layer, nn.Conv2d):
                 _smooth(layer)

@@ -102,3 +102,17 @@ def test_a_constant_stream_has_a_range() -> None:
 def test_an_empty_histogram_has_none() -> None:
     with pytest.raises(ValueError, match="empty"):
         choose_range(Histogram(), "min-max")
+
+
+def test_without_counting_the_ends_are_the_same_and_nothing_else_is_known() -> None:
+    values = np.random.default_rng(0).normal(0, 3, 1000).astype(np.float32)
+    counted, ends = Histogram(), Histogram(counting=False)
+    for histogram in (counted, ends):
+        histogram.add(values)
+    assert choose_range(ends, "min-max") == choose_range(counted, "min-max")
+    assert not ends.counts.any()
+    for method in ("mse", "percentile"):
+        with pytest.raises(ValueError, match="counted nothing"):
+            choose_range(ends, method)
+    with pytest.raises(ValueError, match="NaN"):
+        ends.add(np.array([np.nan], np.float32))

@@ -14,18 +14,20 @@ from i2uv_edge.networks.registry import build
 from i2uv_edge.training.optimizers import MOMENTUM, Muon, make_optimizer, orthogonal
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 0.03)])
 @pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6)])
 def test_orthogonal_keeps_directions_and_makes_all_of_them_count_alike(
-    shape: tuple[int, int],
+    shape: tuple[int, int], dtype: torch.dtype, tolerance: float
 ) -> None:
     torch.manual_seed(0)
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     uneven = left @ torch.diag(torch.logspace(0, -1.5, min(shape))) @ right
-    made = orthogonal(uneven)
+    made = orthogonal(uneven, dtype)
+    assert made.dtype == torch.float32
     values = torch.linalg.svdvals(made)
     assert 0.6 < values.min() <= values.max() < 1.3
     torch.testing.assert_close(
-        made, left @ torch.diag(torch.diag(left.T @ made @ right.T)) @ right, atol=1e-3, rtol=0
+        made, left @ torch.diag(torch.diag(left.T @ made @ right.T)) @ right, atol=tolerance, rtol=0
     )
 
 

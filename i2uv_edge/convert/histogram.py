@@ -15,10 +15,10 @@ from i2uv_edge.errors import ConversionError
 from i2uv_edge.spec import RecipeSpec
 
 __all__ = [
-    "ABSOLUTE_PATH",
     "OpRecord",
     "check_histogram",
     "dtype_histogram",
+    "machine_path",
     "macs_by_dtype",
     "read_operators",
 ]
@@ -27,7 +27,8 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNEC
 # No runtime on the device has to run these; each once came out of a converter unasked.
 _FORBIDDEN_OPS = re.compile(r"TRANSPOSE|GATHER_ND|CUSTOM.*|FLEX.*|.*FLOAT64.*")
 _FORBIDDEN_TYPES = ("FLOAT64", "FLOAT16", "COMPLEX64", "INT64")
-ABSOLUTE_PATH = re.compile(rb"(?<![\w./-])/(?:home|root|tmp|work|usr|Users|opt|mnt|var)/[\w.-]+")
+_FOLDERS = (b"home", b"root", b"tmp", b"work", b"usr", b"Users", b"opt", b"mnt", b"var")
+_ABSOLUTE_PATH = re.compile(rb"(?<![\w./-])/(?:" + b"|".join(_FOLDERS) + rb")/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ def macs_by_dtype(path: Path) -> dict[str, int]:
     return dict(total)
 
 
+def machine_path(data: bytes) -> str | None:
+    """Return the first path of a machine's file system that bytes hold, None if they hold none."""
+    # A plain search goes through the 176 MB of a large float network a hundred times faster.
+    if not any(b"/" + folder + b"/" in data for folder in _FOLDERS):
+        return None
+    found = _ABSOLUTE_PATH.search(data)
+    return None if found is None else found.group().decode()
+
+
 def check_histogram(path: Path, recipe: RecipeSpec, *, network_role: str) -> None:
     """Refuse a file that computes anything in another type than its recipe says.
 
@@ -106,8 +116,8 @@ def check_histogram(path: Path, recipe: RecipeSpec, *, network_role: str) -> Non
             f"{in_float / total:.2%} of the multiply-accumulates are float, "
             f"at most {recipe.max_float_macs:.2%} may be"
         )
-    if found := ABSOLUTE_PATH.search(data):
-        faults.append(f"it holds the path {found.group().decode()!r}")
+    if path_found := machine_path(data):
+        faults.append(f"it holds the path {path_found!r}")
     if faults:
         raise ConversionError(
             f"{path.name} is not what recipe {recipe.name!r} asks for:\n  " + "\n  ".join(faults),

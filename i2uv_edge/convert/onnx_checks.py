@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from i2uv_edge.convert.histogram import ABSOLUTE_PATH
+from i2uv_edge.convert.histogram import machine_path
 from i2uv_edge.convert.onnx_graph import OFFSET, QUANTIZED
 from i2uv_edge.errors import ConversionError
 from i2uv_edge.quantizer.encodings import Encodings
@@ -270,8 +270,8 @@ def _foreign(graph: _Graph) -> list[str]:
     if any(texts) or len(model.metadata_props):
         faults.append("it holds texts beside the network")
     names = "\n".join([*kinds, *(node.name for node in graph.nodes)]).encode()
-    if found := ABSOLUTE_PATH.search(names):
-        faults.append(f"it holds the path {found.group().decode()!r}")
+    if path := machine_path(names):
+        faults.append(f"it holds the path {path!r}")
     return faults
 
 

@@ -187,9 +187,10 @@ class Atlas:
     def read_vertices(self, uv_map: FloatArray) -> FloatArray:
         """(..., M, M, 3) -> (..., V, 3): a weighted sum of K texels a vertex."""
         flat = uv_map.reshape(*uv_map.shape[:-3], self.size * self.size, 3)
-        total: FloatArray = flat[..., self.texel_index[:, 0], :] * self.texel_weight[:, 0, None]
+        # `take` is twice as fast as an index.
+        total: FloatArray = flat.take(self.texel_index[:, 0], -2) * self.texel_weight[:, 0, None]
         for k in range(1, self.texel_index.shape[1]):
-            total = total + flat[..., self.texel_index[:, k], :] * self.texel_weight[:, k, None]
+            total = total + flat.take(self.texel_index[:, k], -2) * self.texel_weight[:, k, None]
         return total
 
     def filled(self) -> tuple[IntArray, FloatArray]:

@@ -112,13 +112,15 @@ def observe(
     inputs: Iterable[Tensor],
     *,
     output_mask: Mask | None = None,
+    counting: bool = True,
 ) -> dict[str, Histogram]:
     """Return one histogram for each group of tensors that share a range, by the group's name.
 
     Of tensors that only become the output, the values where `output_mask` (M, M) is False are left
-    out: nobody reads those texels, so they may saturate.
+    out: nobody reads those texels, so they may saturate. Without `counting` the histograms know
+    least and greatest values alone, which is all that "min-max" asks for.
     """
-    histograms = {point.group: Histogram() for point in plan.points}
+    histograms = {point.group: Histogram(counting=counting) for point in plan.points}
     watched: dict[fx.Node, list[Histogram]] = {}
     for point in plan.points:
         seen = watched.setdefault(point.source, [])

@@ -130,7 +130,13 @@ def quantize(
         apply_scales(graph, scales)
     plan = make_plan(graph, recipe, network_role, concat=options.concat)
     _check_mask(graph, output_mask)
-    histograms = observe(graph, plan, samples(batches, shape), output_mask=output_mask)
+    histograms = observe(
+        graph,
+        plan,
+        samples(batches, shape),
+        output_mask=output_mask,
+        counting=recipe.activations.range != "min-max",
+    )
     activations, weights = find_encodings(plan, histograms, recipe)
     encodings = Encodings(
         role=network_role,

@@ -33,7 +33,12 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> Optimizer:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if config.optimizer == "muon":
         return Muon(
-            parameters, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+            parameters,
+            config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            # In a quarter of the time on a CPU that has it, and of the same singular values.
+            dtype=torch.float32 if config.precision == "float32" else torch.bfloat16,
         )
     return AdamW(
         parameters, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
@@ -57,6 +62,8 @@ class Muon(Optimizer):
         Of AdamW.
     weight_decay
         Of both, times the learning rate.
+    dtype
+        Of the Newton-Schulz iteration.
     """
 
     def __init__(
@@ -66,7 +73,9 @@ class Muon(Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.98),
         weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.dtype = dtype
         every = list(parameters)
         matrices = [parameter for parameter in every if _is_matrix(parameter)]
         others = [parameter for parameter in every if not _is_matrix(parameter)]
@@ -93,7 +102,7 @@ class Muon(Optimizer):
             state["momentum"] = torch.zeros_like(gradient)
         momentum: Tensor = state["momentum"].lerp_(gradient, 1.0 - MOMENTUM)
         ahead = gradient.lerp(momentum, MOMENTUM)  # Nesterov's
-        matrix = orthogonal(ahead.reshape(len(parameter), -1))
+        matrix = orthogonal(ahead.reshape(len(parameter), -1), self.dtype)
         scale = ADAM_SIZE * math.sqrt(max(matrix.shape))
         return scale * matrix.reshape(parameter.shape)
 
@@ -112,17 +121,17 @@ class Muon(Optimizer):
         return change
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """(r, c) -> (r, c), the same singular vectors, singular values between about 0.7 and 1.2."""
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).float()
-    x = x / x.norm().clamp(min=torch.finfo(torch.float32).tiny)
+    x = (x / x.norm().clamp(min=torch.finfo(torch.float32).tiny)).to(dtype)
     for _ in range(ROUNDS):
         square = x @ x.T
-        x = a * x + (b * square + c * (square @ square)) @ x
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
     result: Tensor = x.T if tall else x
-    return result
+    return result.float()
 
 
 def _is_matrix(parameter: Tensor) -> bool:
