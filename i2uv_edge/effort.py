@@ -1,6 +1,6 @@
 """How much is done for a model: networks that take long get fewer of the bundled pictures.
 
-The bundled sets are sized for networks that a phone runs. The paper's pair is thirteen times the
+The bundled sets are sized for networks that a phone runs. The paper's pair is fifty times the
 work of `edge`: all 128 and 200 pictures would take ten minutes of a desktop and change its numbers
 by less than they vary from picture to picture. A user's own pictures are all used.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 __all__ = ["Effort"]
 
 CALIBRATION_GMAC = 700.0  # of all pictures together; each is run some three times
-COMPARISON_GMAC = 900.0  # each is run by all that is compared
+COMPARISON_GMAC = 700.0  # each is run by all that is compared
 STILL_GMAC = 300.0  # the noisy copies of a still picture, of which there are STILL_COPIES
 STILL_COPIES = 64
 LEAST = 32  # pictures, however heavy the networks are

@@ -76,9 +76,9 @@ def test_it_is_exported_in_both_formats_and_validated(exported: Exported) -> Non
 
 
 def test_it_says_on_how_many_pictures(exported: Exported) -> None:
-    assert exported.report["samples"] == 40
+    assert exported.report["samples"] == 32
     assert "22.1 GMAC a picture: calibrated on the first 32 of the 128" in exported.said
-    assert "compared on the first 40 of the 200" in exported.said
+    assert "compared on the first 32 of the 200" in exported.said
 
 
 @pytest.mark.parametrize("candidate", ["tflite", "onnx"])

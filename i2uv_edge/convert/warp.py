@@ -6,7 +6,7 @@ throughout: an int8 form would round four products and three sums where this rou
 A large warp is bound by memory, not by arithmetic. So rows that are long enough are gathered as the
 integers they are and become float tap by tap; and a map is done in blocks of rows whose taps fit a
 core's second-level cache. On the warps of the published AffineNet, one x86 thread, the two together
-take the time down to 0.39 (256 channels at 64x64), 0.42 (768 at 32x32) and 0.55 (64 at 128x128) of
+take the time down to 0.48 (256 channels at 64x64), 0.53 (768 at 32x32) and 0.58 (64 at 128x128) of
 the plain form, and none of it changes a bit of the result.
 """
 
@@ -23,7 +23,7 @@ from i2uv_edge.quantizer.fake_quant import ActivationQuantizer
 
 __all__ = ["lower_warp"]
 
-_BLOCK_BYTES = 1 << 20  # of one float tap: four and their sum fit 512 KiB a core two at a time
+_BLOCK_BYTES = 1 << 19  # of one float tap: it and a sum of taps fit a megabyte
 _INTEGER_ROW = 64  # channels from which on gathering integers pays for four conversions
 
 

@@ -151,7 +151,8 @@ def _by_products(
             count = min(block, rows - first)
             gathered = _gathered(stored[sample], geometry, first, count, columns)
             sums = _products(gathered, weight.columns)
-            result[sample, first : first + count] = (sums + offset).view(count, columns, -1)
+            sums = sums.add_(offset) if fits else sums + offset
+            result[sample, first : first + count] = sums.view(count, columns, -1)
     return result.permute(0, 3, 1, 2)
 
 
