@@ -66,7 +66,7 @@ def squared_error(values: NDArray[np.float32], low: float, high: float) -> float
 
 
 def test_mse_clips_outliers_and_lowers_the_error() -> None:
-    values = np.concatenate([normal(1_000_000), np.array([30.0], np.float32)])
+    values = np.concatenate([normal(200_000), np.array([30.0], np.float32)])
     histogram = observed(values)
     best = choose_range(histogram, "mse")
     assert 4.0 < best[1] < 20.0
@@ -116,3 +116,15 @@ def test_without_counting_the_ends_are_the_same_and_nothing_else_is_known() -> N
             choose_range(ends, method)
     with pytest.raises(ValueError, match="NaN"):
         ends.add(np.array([np.nan], np.float32))
+
+
+def test_of_a_large_tensor_a_part_is_counted_and_all_of_it_covered() -> None:
+    values = np.random.default_rng(0).normal(size=1 << 20).astype(np.float32)
+    values[1], values[2] = -40.0, 50.0
+    histogram = Histogram()
+    histogram.add(values)
+    assert (histogram.minimum, histogram.maximum) == (-40.0, 50.0)
+    assert histogram.counts.sum() == -(-(1 << 20) // 5)
+    small = Histogram()
+    small.add(values[: 1 << 18])
+    assert small.counts.sum() == 1 << 18
