@@ -66,12 +66,12 @@ def squared_error(values: NDArray[np.float32], low: float, high: float) -> float
 
 
 def test_mse_clips_outliers_and_lowers_the_error() -> None:
-    values = np.concatenate([normal(200_000), np.array([30.0], np.float32)])
+    values = np.concatenate([normal((1 << 18) - 1), np.array([20.0], np.float32)])
     histogram = observed(values)
     best = choose_range(histogram, "mse")
     assert 4.0 < best[1] < 20.0
     everything = choose_range(histogram, "min-max")
-    assert squared_error(values, *best) < 0.7 * squared_error(values, *everything)
+    assert squared_error(values, *best) < 0.75 * squared_error(values, *everything)
 
 
 def test_mse_keeps_a_uniform_range_whole() -> None:
