@@ -386,7 +386,10 @@ def _large_weights_in_slices() -> Iterator[None]:
         tool.uniform_quantize = plain
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
+    """The first words of what an error came from."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:110]}"
 

@@ -33,7 +33,10 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 def broken(task: Task, path: Path) -> Made:
-    raise RuntimeError("a weight is too large\nand more")
+    try:
+        raise RuntimeError("a weight is too large\nand more")
+    except RuntimeError as error:
+        raise ValueError("no parameters for a tensor") from error
 
 
 def wrong_shape(task: Task, path: Path) -> Made:
