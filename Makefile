@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 # Named in the same command as what needs it: left alone, pip may take another build of gigabytes.
 TORCH := $(shell grep '^torch==' constraints.txt)
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH)
+# Photographs of hands to look at, where they are beside the checkout; or PHOTOGRAPHS=DIR.
+PHOTOGRAPHS ?= $(wildcard ../shared/real_hands)
 DESCRIPTION := setup.cfg pyproject.toml constraints.txt
 # Two workers for two cores; the tests hold every library to one thread. A file's tests stay with
 # one worker, because they share what is slow to make.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help export test test-slow lint check bench asset clean
+.PHONY: help export test test-slow lint check bench ablation photographs asset clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +23,8 @@ help:
 	@echo 'make lint       lint, formatting and types'
 	@echo 'make check      make lint and make test'
 	@echo 'make bench      figures against peers, in one run each (minutes)'
+	@echo 'make photographs  what the bundled model sees in pictures of your own (PHOTOGRAPHS=DIR, ARGS=...)'
+	@echo 'make ablation   what each part of network and training is worth (most of an hour)'
 	@echo 'make asset      build the bundled hand again'
 	@echo 'make clean      remove what was built, all but .venv'
 
@@ -46,8 +50,18 @@ bench: $(VENV)/installed-peers
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/peers.py
 
+# Goes on where it was stopped; tables go to build/ablation.
+ablation: $(VENV)/installed-charts
+	$(BIN)/python benchmarks/ablation.py --charts docs $(ARGS)
+
 asset: $(VENV)/installed-asset
 	$(BIN)/python -m i2uv_edge.hand.build -o i2uv_edge/hand/assets/hand.npz
+
+photographs: $(VENV)/installed-run
+	@test -n '$(PHOTOGRAPHS)' || { \
+		echo 'there are no photographs here: make photographs PHOTOGRAPHS=DIR, of right hands' >&2; \
+		exit 2; }
+	$(BIN)/python benchmarks/photographs.py '$(PHOTOGRAPHS)' $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -66,6 +80,11 @@ $(VENV)/installed-dev: $(DESCRIPTION)
 $(VENV)/installed-peers: $(DESCRIPTION)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[peers]'
+	touch $@
+
+$(VENV)/installed-charts: $(DESCRIPTION)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[charts]'
 	touch $@
 
 $(VENV)/installed-asset: $(DESCRIPTION)

@@ -16,11 +16,15 @@ __all__ = ["STAGES", "Row", "Summary", "origin", "summary", "table"]
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the table: what it is called, and the rows of the report it shows."""
+    """A line of the table: what it is called, and the rows of the report it shows.
+
+    They are of the last stage, or of the one that is named.
+    """
 
     title: str
     reference: str
     metric: str
+    stage: str = ""
 
 
 _COMPARED = (
@@ -44,6 +48,8 @@ _EVALUATED = (
     _Line("F@5", "truth", "f5"),
     _Line("F@15", "truth", "f15"),
     _Line("normals, degrees", "truth", "normal_deg"),
+    _Line("vertices of true maps, % better than bilinear", "truth", "vertex_gain_percent", "srnet"),
+    _Line("normals, % better than bilinear", "truth", "normal_gain_percent", "chained"),
     _Line("spread ratio", "truth", "spread_ratio"),
     _Line("flicker, mm", "truth", "flicker_mm"),
 )
@@ -104,11 +110,11 @@ def summary(report: Report, sizes: Mapping[str, int] | None = None) -> Summary:
     scores = [score for score in report.scores if score.stage == stage]
     names = sorted(dict.fromkeys(score.candidate for score in scores), key=lambda n: n != BASELINE)
     compared = any(score.reference != "truth" for score in scores)
-    rows = [
-        row
-        for line in (_COMPARED if compared else _EVALUATED)
-        if (row := _row(line, scores, names))
-    ]
+    rows = []
+    for line in _COMPARED if compared else _EVALUATED:
+        own = [score for score in report.scores if score.stage == (line.stage or stage)]
+        if row := _row(line, own, names):
+            rows.append(row)
     if sizes:
         cells = (f"{sizes[name] / 1e6:.2f}" if sizes.get(name) else "" for name in names)
         rows.append(Row("weights, MB", tuple(cells)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,19 +153,20 @@ def relief(seed: int = 0) -> nn.Module:
     return Relief().eval()
 
 
-def tiny_affinenet(seed: int = 0) -> nn.Module:
+def tiny_affinenet(seed: int = 0, **changes: Any) -> nn.Module:
     """AffineNetEdge for 64-pixel pictures, its maps far enough from constant to move the warps."""
     torch.manual_seed(seed)
-    network = AffineNetEdge(
-        input_size=64,
-        stem=8,
-        encoder_widths=(8, 8, 8, 8, 8),
-        encoder_depths=(1, 1, 1, 1, 1),
-        decoder_widths=(8, 8, 8, 8),
-        lateral_widths=(8, 8, 8),
-        reduced=8,
-        code=16,
-    )
+    sizes: dict[str, Any] = {
+        "input_size": 64,
+        "stem": 8,
+        "encoder_widths": (8, 8, 8, 8, 8),
+        "encoder_depths": (1, 1, 1, 1, 1),
+        "decoder_widths": (8, 8, 8, 8),
+        "lateral_widths": (8, 8, 8),
+        "reduced": 8,
+        "code": 16,
+    }
+    network = AffineNetEdge(**{**sizes, **changes})
     settle(network, seed)
     with torch.no_grad():
         for name, layer in network.named_modules():

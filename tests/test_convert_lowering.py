@@ -95,9 +95,16 @@ def test_concatenations_of_all_kinds_equal_fake_quant(concat: str, tmp_path: Pat
     [
         (guided(), 16, HEADS, "affinenet"),
         (tiny_affinenet(), 64, HEADS, "affinenet"),
+        (tiny_affinenet(warps=0), 64, ("head*",), "affinenet"),
+        (
+            tiny_affinenet(warps=2, decoder_widths=(8,) * 5, lateral_widths=(8,) * 4),
+            64,
+            HEADS,
+            "affinenet",
+        ),
         (tiny_srnet(), 16, (), "srnet"),
     ],
-    ids=["guided", "affinenet", "srnet"],
+    ids=["guided", "affinenet", "affinenet-without-warps", "affinenet-of-five-stages", "srnet"],
 )
 @pytest.mark.parametrize("ranges", ["min-max", "mse"])
 def test_whole_networks_equal_fake_quant(

@@ -18,6 +18,7 @@ from i2uv_edge import parity
 from i2uv_edge.atlases import ModelAtlases
 from i2uv_edge.evaluation.accuracy import BIN_MM
 from i2uv_edge.evaluation.measuring import Surfaces, Tallies, measure_accuracy
+from i2uv_edge.evaluation.refinement import upsampled
 from i2uv_edge.evaluation.sharing import Shard
 from i2uv_edge.evaluation.subjects import Subject, of_rendered
 from i2uv_edge.hand.official_metrics import Hand
@@ -136,6 +137,51 @@ def test_processes_together_find_the_same_bits_as_one(count: int) -> None:
     together = Tallies.merge(parts)
     assert rows(together) == evaluated()
     assert together.samples == COUNT
+
+
+class Refines(Painter):
+    """Its SRNet knows a part of what the true fine map has over the upsampled coarse one."""
+
+    def __init__(self, name: str, known: float) -> None:
+        super().__init__(name, 0.01)
+        self.known = known
+
+    def __call__(self, pictures: Any, ids: Sequence[str] = ()) -> dict[str, Float32]:
+        made = super().__call__(pictures, ids)
+        plain = upsampled(made["affinenet"], made["srnet"].shape[1])
+        return {**made, "srnet": plain + self.known * (made["srnet"] - plain)}
+
+    def refine(self, maps: Float32) -> Float32 | None:
+        fine, whole = atlases().fine, [s.truth for s in samples() if s.truth is not None]
+        assert fine is not None
+        coarse = atlases().coarse.read_vertices(maps[0])
+        truth = min(whole, key=lambda truth: float(np.abs(truth.coarse - coarse).mean()))
+        assert truth.fine is not None
+        plain = upsampled(maps, fine.size)
+        return plain + np.float32(self.known) * (fine.rasterise(truth.fine, fill=True) - plain)
+
+
+def test_an_srnet_is_held_against_bilinear_upsampling_of_true_and_of_predicted_maps() -> None:
+    fed = [atlases().with_coarse_map(sample) for sample in samples()]
+    runners = (Refines("float", 1.0), Refines("tflite", 0.0))
+    found = rows(measure_accuracy(runners, of_rendered(fed, range(COUNT)), Surfaces(atlases())))
+    assert found["float", "srnet", "vertex_gain_percent"].value > 60
+    assert found["float", "chained", "vertex_gain_percent"].value != pytest.approx(0, abs=1)
+    for stage in ("srnet", "chained"):
+        for metric in ("vertex_gain_percent", "normal_gain_percent"):
+            assert found["tflite", stage, metric].value == pytest.approx(0, abs=1e-3)
+        ours, plain = (
+            found["tflite", stage, name].value
+            for name in ("vertex_mean_mm", "bilinear_vertex_mean_mm")
+        )
+        assert ours == pytest.approx(plain, rel=1e-4)
+    assert not any(stage == "affinenet" and "bilinear" in m for _, stage, m in found)
+
+
+def test_where_no_fine_hand_is_known_nothing_is_held_against_upsampling() -> None:
+    bare = [replace(subject, fine=None) for subject in subjects()]
+    found = rows(measure_accuracy(RUNNERS, bare, Surfaces(atlases())))
+    assert not any("bilinear" in metric or "gain" in metric for _, _, metric in found)
 
 
 def test_the_scale_is_that_of_the_samples() -> None:

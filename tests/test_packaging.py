@@ -92,7 +92,8 @@ def make(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "target", ["installed-run", "installed-dev", "installed-peers", "installed-asset"]
+    "target",
+    ["installed-run", "installed-dev", "installed-peers", "installed-charts", "installed-asset"],
 )
 def test_torch_is_named_in_the_command_that_installs_what_needs_it(target: str) -> None:
     lines = [line for line in make("-B", f".venv/{target}").splitlines() if " pip install" in line]

@@ -131,13 +131,15 @@ def test_training_passes_gradients_straight_through_inside_the_range_only() -> N
 
 def test_a_trained_scale_reaches_evaluation() -> None:
     made = quantizer(0.1, 0).train()
-    made.scale.requires_grad_(True)
+    made.stretch.requires_grad_(True)
     made(torch.tensor([0.52, 40.0])).sum().backward()
-    assert made.scale.grad is not None
-    assert float(made.scale.grad) == pytest.approx(127 + (5 - 5.2), abs=1e-4)
+    assert made.stretch.grad is not None
+    assert float(made.stretch.grad) == pytest.approx(0.1 * (127 + (5 - 5.2)), abs=1e-4)
     with torch.no_grad():
-        made.scale.fill_(0.25)
+        made.stretch.fill_(math.log(2.5))
     assert float(made.eval()(torch.tensor(0.6))) == 0.5
+    assert made.encoding == (0.25, 0)
+    assert float(made.eval().scale) == 0.25  # taken once
 
 
 def test_training_and_evaluation_compute_the_same() -> None:

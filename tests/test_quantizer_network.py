@@ -182,14 +182,14 @@ def test_training_reaches_weights_and_scales() -> None:
     graph.train()
     quantizers = [item for item in graph.modules() if isinstance(item, ActivationQuantizer)]
     for item in quantizers[1:]:
-        item.scale.requires_grad_(True)
+        item.stretch.requires_grad_(True)
     graph(torch.rand(1, 3, 32, 32)).square().mean().backward()
     convolutions = [item for item in graph.modules() if isinstance(item, QuantConv2d)]
-    for tensor in [c.weight for c in convolutions] + [q.scale for q in quantizers[1:]]:
+    for tensor in [c.weight for c in convolutions] + [q.stretch for q in quantizers[1:]]:
         assert tensor.grad is not None
         assert float(tensor.grad.abs().max()) > 0
         with torch.no_grad():
-            tensor.sub_(0.1 * tensor * tensor.grad.sign())
+            tensor.sub_(0.1 * tensor.abs().max().clamp(min=1.0) * tensor.grad.sign())
     graph.eval()
     assert not torch.equal(graph(torch.zeros(1, 3, 32, 32)), before)
 

@@ -110,3 +110,20 @@ def test_the_summary_has_what_the_table_prints() -> None:
     printed = table(report, {"tflite": 3_000_000})
     assert printed.splitlines()[0] == found.heading
     assert printed.splitlines()[-1] == found.verdict == "all 1 checks passed"
+
+
+def test_what_an_srnet_adds_to_true_maps_is_shown_beside_the_chain() -> None:
+    found = lines(
+        score("pa_mpvpe_mm", 9.5),
+        score("normal_gain_percent", 11.0),
+        score("vertex_gain_percent", 3.0),
+        score("vertex_gain_percent", 42.0, stage="srnet"),
+        score("pa_mpvpe_mm", 0.3, stage="srnet"),
+    )
+    assert found == [
+        ["float"],
+        "PA-MPVPE, mm 9.500".split(),
+        "vertices of true maps, % better than bilinear 42.000".split(),
+        "normals, % better than bilinear 11.000".split(),
+        "5 numbers, all finite".split(),
+    ]

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dataset_toys import write_archives, write_freihand
+from dataset_toys import write_archives, write_freihand, write_ho3d, write_mano
 from network_toys import AFFINENET
 from training_toys import CONFIG, SHARP, batch_of
 
 from i2uv_edge.data.dataset import BUILT_IN, HandSample
+from i2uv_edge.data.ho3d import Ho3d
 from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.hand.atlas import Atlas
 from i2uv_edge.hand.camera import project
+from i2uv_edge.hand.mano import Mano
 from i2uv_edge.hand.model import HandModel
 from i2uv_edge.training import annotated
 from i2uv_edge.training.annotated import AnnotatedPictures
@@ -217,6 +219,37 @@ def test_freihand_trains_a_network(tmp_path: Path, mesh: Path) -> None:
     sample = source.sample(0, 0)
     assert np.isfinite(sample["coarse"]).all()
     assert 10 < float(sample["scale_mm"]) < 2000
+
+
+def test_ho3d_trains_a_network_on_hands_that_mano_makes(tmp_path: Path, mesh: Path) -> None:
+    folder = write_ho3d(tmp_path / "ho3d", count=4)
+    mano = write_mano(tmp_path / "MANO_RIGHT.pkl")
+    dataset = DatasetSettings("ho3d", str(folder), atlas=str(mesh), mano=str(mano))
+    made = replace(CONFIG, dataset=dataset, steps=2, batch=2, evaluation_samples=2)
+    losses = []
+    path = train(
+        AFFINENET,
+        made,
+        tmp_path / "run",
+        report=lambda progress: losses.append(progress.loss),
+    )
+    assert path.is_file()
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+    found = Ho3d(folder, mano=Mano.load(mano))[3]
+    assert found.vertices is not None
+    source = AnnotatedPictures(made, 64)
+    held_out = source.sample(EVALUATION_SEED, 1)  # the last of the four
+    depth = (found.vertices[:, 2] - found.vertices[:, 2].mean()) * 1000 / held_out["scale_mm"]
+    np.testing.assert_allclose(held_out["coarse"][:, 2] - 0.5, depth, atol=1e-3)
+
+
+def test_ho3d_without_a_hand_model_has_no_mesh_to_learn_from(tmp_path: Path, mesh: Path) -> None:
+    folder = write_ho3d(tmp_path / "ho3d", count=4)
+    dataset = DatasetSettings("ho3d", str(folder), atlas=str(mesh))
+    made = replace(CONFIG, dataset=dataset, steps=2, evaluation_samples=2)
+    with pytest.raises(InputError, match="has no mesh to learn from"):
+        train(AFFINENET, made, tmp_path / "run")
 
 
 def test_archive_s_maps_are_read_as_vertices(tmp_path: Path, mesh: Path) -> None:

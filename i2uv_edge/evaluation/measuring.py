@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from i2uv_edge.atlases import ModelAtlases
 from i2uv_edge.evaluation.accuracy import Accuracy, Histogram, SampleScores, merged
+from i2uv_edge.evaluation.refinement import bilinear_scores, gains, upsampled
 from i2uv_edge.evaluation.subjects import Subject
 from i2uv_edge.hand import metrics, official_metrics
 from i2uv_edge.hand.mano import FINGERTIPS, with_fingertips
@@ -31,6 +32,7 @@ Float32 = NDArray[np.float32]
 Keep = Callable[[str, Subject, Hand], None]
 """Told a runner's name, what it was shown and the hand that it answered with."""
 
+_ORDER = ("affinenet", "srnet", "chained")
 _SCALE_BIN_MM = 0.1  # of the millimetres a map unit, for their median
 _BATCH = 16  # noisy copies run at a time
 # They are of all vertices of all samples, and come from a histogram.
@@ -103,7 +105,8 @@ class Tallies:
         """Return all numbers, for `scores.judge`."""
         rows = []
         for (candidate, stage), accuracy in self.accuracies.items():
-            rows += accuracy.measurements(candidate, stage, self.annotated)
+            own = accuracy.measurements(candidate, stage, self.annotated)
+            rows += [*own, *gains(own)]
         for (candidate, stage), accuracy in self.flicker.items():
             rows += accuracy.measurements(candidate, stage, self.still)
         scale = None
@@ -153,7 +156,7 @@ def _measure_one(
     still: StillHand | None,
     keep: Keep | None,
 ) -> None:
-    answers = {runner.name: dict(_answers(runner, subject, surfaces)) for runner in runners}
+    answers = {r.name: {a.stage: a for a in _answers(r, subject, surfaces)} for r in runners}
     unit = _unit(next(iter(answers.values())), subject, surfaces)
     tallies.samples += 1
     tallies.scales.add(np.array([unit]))
@@ -162,15 +165,18 @@ def _measure_one(
     tallies.annotated += subject.truth is not None
     baselines: dict[str, Mapping[str, float]] = {}
     for name, answer in answers.items():
-        for stage, points in answer.items():
+        for stage, found in answer.items():
             surface = surfaces.of_score(stage, subject)
-            chosen = points[: len(surface.atlas.template)]
+            chosen = found.vertices[: len(surface.atlas.template)]
             hand = subject.place(chosen, unit, surface.atlas.joint_regressor)
             if keep is not None and stage == list(answer)[-1]:
                 keep(name, subject, hand)
             if subject.truth is None:
                 continue
             scores = _score(surface, hand, subject, stage, surfaces.corresponds)
+            if found.given is not None and subject.fine is not None and surfaces.corresponds:
+                beside = _bilinear(surface, found.given, subject, unit)
+                scores = dataclasses.replace(scores, means={**scores.means, **beside})
             accuracy = tallies.accuracies.setdefault((name, stage), Accuracy())
             accuracy.add(subject.index, subject.id, scores, baselines.get(stage))
             if name == BASELINE:
@@ -180,26 +186,48 @@ def _measure_one(
         _add_flicker(tallies, runners, subject, surfaces, still, unit)
 
 
-def _answers(
-    runner: HandRunner, subject: Subject, surfaces: Surfaces
-) -> Iterator[tuple[str, Float32]]:
-    """(V, 3) map units for each stage."""
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    """(V, 3) map units at a stage, and the (M, M, 3) map that its SRNet was given."""
+
+    stage: str
+    vertices: Float32
+    given: Float32 | None
+
+
+def _answers(runner: HandRunner, subject: Subject, surfaces: Surfaces) -> Iterator[_Answer]:
+    """One for each stage, the one that people see last."""
     outputs = runner(subject.picture[None], (subject.id,))
     maps = {stage: outputs[key] for key, stage in STAGE_OF_OUTPUT.items() if key in outputs}
+    given = {"chained": outputs.get("affinenet")}
     if subject.affinenet_map is not None:
-        refined = runner.refine(subject.affinenet_map[None])
-        maps |= {} if refined is None else {"srnet": refined}
-    for stage, found in maps.items():
-        yield stage, surfaces.of_map(stage).vertices(runner.name, stage, found)[0]
+        true_map = subject.affinenet_map[None]
+        refined = runner.refine(true_map)
+        if refined is not None:
+            maps["srnet"], given["srnet"] = refined, true_map
+    for stage in sorted(maps, key=_ORDER.index):
+        read = surfaces.of_map(stage).vertices(runner.name, stage, maps[stage])[0]
+        coarse = given.get(stage)
+        yield _Answer(stage, read, None if coarse is None else coarse[0])
 
 
-def _unit(answer: Mapping[str, Float32], subject: Subject, surfaces: Surfaces) -> float:
-    for stage, points in answer.items():
+def _unit(answer: Mapping[str, _Answer], subject: Subject, surfaces: Surfaces) -> float:
+    for stage, found in answer.items():
         atlas = surfaces.of_map(stage).atlas
         regressor = atlas.joint_regressor
-        joints = regressor @ points if len(regressor) else None
-        return subject.unit(points, joints, atlas.template)
+        joints = regressor @ found.vertices if len(regressor) else None
+        return subject.unit(found.vertices, joints, atlas.template)
     return float("nan")
+
+
+def _bilinear(surface: Surface, given: Float32, subject: Subject, unit: float) -> dict[str, float]:
+    """What the SRNet's input scores where it is only upsampled."""
+    assert subject.fine is not None
+    atlas = surface.atlas
+    read = atlas.read_vertices(upsampled(given, len(surface.mask)))
+    hand = subject.place(read, unit, atlas.joint_regressor)
+    assert hand.vertices is not None
+    return bilinear_scores(hand.vertices, subject.fine, atlas.faces)
 
 
 def _score(

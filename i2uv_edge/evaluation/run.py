@@ -110,7 +110,7 @@ def _rendered(
             remedy="name one: --dataset freihand PATH, or --dataset ho3d PATH",
         )
     samples = bundled_samples(_picture_size(model))
-    if "affinenet" not in model.specs:
+    if "srnet" in model.specs:
         samples = map(model.atlases.with_coarse_map, samples)
     total = len(list_pictures(resources.calibration_data() / "evaluation")[0])
     return of_rendered(samples, shard.of(total)), total, Surfaces(model.atlases)

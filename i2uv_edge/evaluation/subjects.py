@@ -48,7 +48,7 @@ class Subject:
     unit_mm : millimetres a map unit, where that is known beforehand
     bone_mm : length of the bone between joints 9 and 10, where that is known
     root_mm : (3,) the wrist, where that is known
-    affinenet_map : what an SRNet alone is fed with
+    affinenet_map : the true coarse map, which an SRNet by itself is fed with
     """
 
     index: int

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from i2uv_edge.networks.layers import ConvBnRelu, Upsample, Warp
 
 STRIDES = 6  # the encoder halves the picture six times: 256 -> 4
-STAGES = 4  # maps of 1/32, 1/16, 1/8 and 1/4 of the picture's side
+STAGES = (4, 5)  # map stages there may be: of 1/32, 1/16, 1/8, 1/4 and 1/2 of the picture's side
 
 
 class Encoder(nn.Module):
     """Two stem convolutions and five stages of plain 3x3 convolutions.
 
-    Returns the features at 1/4, 1/8, 1/16 and 1/64 of the picture's side.
+    Returns the features at 1/2, 1/4, 1/8, 1/16 and 1/64 of the picture's side.
     """
 
     def __init__(self, stem: int, widths: Sequence[int], depths: Sequence[int]) -> None:
@@ -47,13 +47,14 @@ class Encoder(nn.Module):
             before = width
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x = self.stem(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        half = self.stem[0](x)
+        x = self.stem[1](half)
         features: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        return features[0], features[1], features[2], features[4]
+        return half, features[0], features[1], features[2], features[4]
 
 
 class GlobalCode(nn.Module):
@@ -118,16 +119,20 @@ class Stage(nn.Module):
         Channels of the image features, and what they are reduced to before the warp.
     size
         Side of the map and of the image features.
+    warped
+        False: image features are taken where they lie in the picture, a plain skip connection.
     """
 
-    def __init__(self, before: int, width: int, image: int, lateral: int, size: int) -> None:
+    def __init__(
+        self, before: int, width: int, image: int, lateral: int, size: int, *, warped: bool = True
+    ) -> None:
         super().__init__()
         self.narrow = ConvBnRelu(before, width, kernel=1, relu=False)
         self.up = Upsample()
         self.up_map = Upsample()
         self.place = Place(width, size)
         self.lateral = ConvBnRelu(image, lateral, kernel=1)
-        self.warp = Warp(size)
+        self.warp = Warp(size) if warped else None
         self.mix = ConvBnRelu(width + lateral, width, kernel=1)
         self.refine = nn.Sequential(ConvBnRelu(width, width), ConvBnRelu(width, width))
         self.head = nn.Conv2d(width, 3, 1)
@@ -145,7 +150,9 @@ class Stage(nn.Module):
         # No gradient through the coordinates: while the map is centimetres off, where to look
         # better is nothing the features nearby can tell.
         where = coarse if guide is None else guide
-        fetched = self.warp(self.lateral(image), where.detach() if self.training else where)
+        fetched = self.lateral(image)
+        if self.warp is not None:
+            fetched = self.warp(fetched, where.detach() if self.training else where)
         x = self.mix(torch.cat((self.place(self.up(self.narrow(x))), fetched), 1))
         x = self.refine(x)
         residual = self.head(x)
@@ -159,15 +166,22 @@ class AffineNetEdge(nn.Module):
     Parameters
     ----------
     input_size
-        Side of the picture in pixels, a multiple of 64; the map's side is a quarter of it.
+        Side of the picture in pixels, a multiple of 64.
     stem
         Channels at half the picture's side.
     encoder_widths, encoder_depths
         Channels and convolutions of the five encoder stages.
     decoder_widths
-        Channels of the four map stages, coarse to fine.
+        Channels of the map stages, coarse to fine: four make a map of a quarter of the picture's
+        side, five one of half of it, from the features of the first convolution.
     lateral_widths
-        Channels fetched by each of the three warps.
+        Channels of the image features that each finer stage fetches, one number fewer.
+    warps
+        How many of the finer stages fetch by a warp, counted from the coarsest; the others take
+        image features where they lie. None: all; 0: no affine connections. Counted from there
+        because each warp follows the map that the ones before it helped to make, and samples four
+        times the texels: what is left out first is the dearest. A recipe that names the part
+        "warps" refuses a network without any.
     reduced, code
         Global code: channels before it, its length.
     """
@@ -183,64 +197,76 @@ class AffineNetEdge(nn.Module):
         lateral_widths: Sequence[int] = (48, 32, 24),
         reduced: int = 64,
         code: int = 512,
+        warps: int | None = None,
     ) -> None:
         super().__init__()
         if input_size < 1 or input_size % (1 << STRIDES):
             raise ValueError(f"input_size {input_size} is not a multiple of {1 << STRIDES}")
+        if len(decoder_widths) not in STAGES:
+            raise ValueError(
+                f"decoder_widths {list(decoder_widths)} must hold "
+                f"{' or '.join(map(str, STAGES))} numbers, one for each map stage"
+            )
+        finer = len(decoder_widths) - 1
         for name, widths, count in (
             ("stem, reduced, code", (stem, reduced, code), 3),
             ("encoder_widths", encoder_widths, STRIDES - 1),
             ("encoder_depths", encoder_depths, STRIDES - 1),
-            ("decoder_widths", decoder_widths, STAGES),
-            ("lateral_widths", lateral_widths, STAGES - 1),
+            ("decoder_widths", decoder_widths, finer + 1),
+            ("lateral_widths", lateral_widths, finer),
         ):
             if len(widths) != count or min(widths) < 1:
                 raise ValueError(f"{name} {list(widths)} must hold {count} numbers of at least 1")
+        if warps is None:
+            warps = finer
+        if not 0 <= warps <= finer:
+            raise ValueError(f"warps {warps} must lie in 0..{finer}, the number of finer stages")
         self.input_size = input_size
         self.encoder = Encoder(stem, encoder_widths, encoder_depths)
         self.bridge = GlobalCode(
             encoder_widths[4], reduced, code, decoder_widths[0], input_size >> STRIDES
         )
         size = input_size // 32
+        images = (*encoder_widths[2::-1], stem)  # as `stages` hands them to the decoder
         self.first = First(decoder_widths[0], size)
         self.decoder = nn.ModuleList(
             Stage(
                 decoder_widths[number],
                 decoder_widths[number + 1],
-                encoder_widths[2 - number],
+                images[number],
                 lateral_widths[number],
                 size << (number + 1),
+                warped=number < warps,
             )
-            for number in range(STAGES - 1)
+            for number in range(finer)
         )
 
     def output_size(self, size: int) -> int:
         """Side of the map of a picture of side ``size``."""
-        return size // 4
+        return size >> (STRIDES - 1 - len(self.decoder))
 
     def forward(self, picture: Tensor) -> Tensor:
-        """(N, 3, S, S) RGB 0..1 -> (N, 3, S/4, S/4).
+        """(N, 3, S, S) RGB 0..1 -> (N, 3, M, M), M = S/4 or, with five stages, S/2.
 
         x and y in crop units 0..1, z in the same unit, 0.5 at the mean depth of the hand.
         """
         return self.stages(picture)[-1]
 
-    def guide_sizes(self, size: int) -> tuple[int, int, int]:
-        """Sides of the maps that the warps follow, where the finest map is of side ``size``."""
-        return size // 4, size // 2, size
+    def guide_sizes(self, size: int) -> tuple[int, ...]:
+        """Sides of the maps of the finer stages, where the finest map is of side ``size``."""
+        return tuple(size >> halvings for halvings in reversed(range(len(self.decoder))))
 
     def stages(self, picture: Tensor, guides: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
-        """All four maps, coarse to fine (sides S/32, S/16, S/8, S/4).
+        """All maps, coarse to fine (sides S/32, S/16, S/8, S/4 and, with five stages, S/2).
 
-        ``guides``: maps at the three finer sides that the warps follow instead of the predicted
-        ones (teacher forcing).
+        ``guides``: maps of the sides `guide_sizes` that the warps follow instead of the predicted
+        ones (teacher forcing); a stage without a warp has no use for its own.
         """
-        quarter, eighth, sixteenth, last = self.encoder(picture * 4.0 - 2.0)
+        half, quarter, eighth, sixteenth, last = self.encoder(picture * 4.0 - 2.0)
         x, uv = self.first(self.bridge(last))
         maps = [uv]
-        for number, (stage, image) in enumerate(
-            zip(self.decoder, (sixteenth, eighth, quarter), strict=True)
-        ):
+        images = (sixteenth, eighth, quarter, half)[: len(self.decoder)]
+        for number, (stage, image) in enumerate(zip(self.decoder, images, strict=True)):
             x, uv = stage(x, uv, image, None if guides is None else guides[number])
             maps.append(uv)
         return tuple(maps)

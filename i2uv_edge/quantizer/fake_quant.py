@@ -53,9 +53,51 @@ def affine_parameters(low: float, high: float, *, bits: int, symmetric: bool) ->
     return scale, int(np.clip(round(-limit - low / scale), -limit, limit - 1))
 
 
-def _round(x: Tensor) -> Tensor:
-    """Round half to even; the gradient passes straight through."""
-    return x + (torch.round(x) - x).detach()
+class _Rounded(torch.autograd.Function):
+    """To the grid of `scale` and back, with gradients for both (LSQ, Esser et al., ICLR 2020).
+
+    Within the grid the gradient of x passes straight through, and the scale's is what rounding
+    moved x by; beyond it x has none, and the scale's is the end of the grid.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: int, low: int, high: int) -> Tensor:
+        least, most = low - zero, high - zero
+        steps = x / scale
+        # The half step beyond either end is rounded, not clipped.
+        inside = (steps >= least - 0.5) & (steps <= most + 0.5)
+        rounded = torch.round(steps).clamp_(least, most)
+        ctx.save_for_backward(inside, rounded - steps.mul_(inside))
+        ctx.shape = scale.shape
+        return rounded * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inside, moved = ctx.saved_tensors
+        (gradient,) = gradients
+        to_scale = (gradient * moved).sum_to_size(ctx.shape) if ctx.needs_input_grad[1] else None
+        return gradient * inside, to_scale, None, None, None
+
+
+def _rounded(x: Tensor, scale: Tensor, zero: int, low: int, high: int) -> Tensor:
+    result: Tensor = _Rounded.apply(x, scale, zero, low, high)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _stretch(shape: tuple[int, ...]) -> nn.Parameter:
+    """Logarithm of what training has multiplied a scale by.
+
+    Scales differ by orders of magnitude, and a step of their logarithms means the same for each.
+    """
+    return nn.Parameter(torch.zeros(shape), requires_grad=False)
+
+
+@torch.no_grad()
+def _take_stretch(scale: Tensor, stretch: Tensor) -> None:
+    """Make what training did to a scale part of it."""
+    if stretch.any():
+        scale.mul_(stretch.exp())
+        stretch.zero_()
 
 
 class ActivationQuantizer(nn.Module):
@@ -71,7 +113,9 @@ class ActivationQuantizer(nn.Module):
         self.bits = bits
         self.symmetric = symmetric
         self.low, self.high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-        self.scale = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor(1.0))
+        self.stretch = _stretch(())
         self.zero_point: Tensor
         self.register_buffer("zero_point", torch.tensor(0, dtype=torch.int32))
         # Exported graphs need Python numbers: reading a tensor's value cannot be traced.
@@ -86,7 +130,8 @@ class ActivationQuantizer(nn.Module):
 
     def refresh(self) -> None:
         """Take the values evaluation uses from the parameters training changes."""
-        self.encoding = (float(self.scale.detach()), int(self.zero_point))
+        _take_stretch(self.scale, self.stretch)
+        self.encoding = (float(self.scale), int(self.zero_point))
 
     def train(self, mode: bool = True) -> ActivationQuantizer:
         super().train(mode)
@@ -95,10 +140,10 @@ class ActivationQuantizer(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            q = torch.clamp(_round(x / self.scale) + self.zero_point, self.low, self.high)
-            return (q - self.zero_point) * self.scale
         scale, zero = self.encoding
+        if self.training:
+            trained = self.scale * self.stretch.exp()
+            return _rounded(x, trained, zero, self.low, self.high)
         if x.dtype == torch.float64:
             # The inner rounding keeps what is half a step in float32 a tie here. In place: making
             # a tensor of megabytes costs more than the arithmetic on it.
@@ -260,7 +305,9 @@ class QuantConv2d(nn.Module):
         self.weight = nn.Parameter(conv.weight.detach().clone())
         zeros = torch.zeros(conv.out_channels)
         self.bias = nn.Parameter(zeros if conv.bias is None else conv.bias.detach().clone())
-        self.scale = nn.Parameter(torch.ones(conv.out_channels), requires_grad=False)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(conv.out_channels))
+        self.stretch = _stretch((conv.out_channels if per_channel else 1,))
         self.zero_point: Tensor
         self.register_buffer(
             "zero_point", torch.zeros(conv.out_channels, dtype=torch.int64), persistent=False
@@ -285,6 +332,7 @@ class QuantConv2d(nn.Module):
     def refresh(self) -> None:
         """Take what evaluation uses from the parameters training changes."""
         self._packed = None
+        _take_stretch(self.scale, self.stretch)
         step = self.bias_step()
         self.rounded_bias = torch.from_numpy(
             (self.integer_bias().astype(np.float64) * step).astype(np.float32)
@@ -342,8 +390,8 @@ class QuantConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            scale = self.scale[:, None, None, None]
-            weight = torch.clamp(_round(self.weight / scale), -WEIGHT_LIMIT, WEIGHT_LIMIT) * scale
+            scale = (self.scale * self.stretch.exp())[:, None, None, None]
+            weight = _rounded(self.weight, scale, 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
             bias: Tensor = self.bias
         elif x.dtype == torch.float64:
             return self._exact(x)

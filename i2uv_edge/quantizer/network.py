@@ -1,9 +1,9 @@
-"""Post-training quantization: a float network and pictures in, a fake-quant network out."""
+"""A float network and pictures in, a fake-quant network out; what training makes of that, too."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
@@ -24,9 +24,10 @@ from i2uv_edge.quantizer.graph import prepare, shape_of
 from i2uv_edge.quantizer.picture_input import absorb_normalisation
 from i2uv_edge.quantizer.plan import ConcatRanges, make_plan
 from i2uv_edge.quantizer.ranges import find_encodings
+from i2uv_edge.quantizer.trainable import learned_encodings, load_tensors, tensors_of
 from i2uv_edge.spec import RecipeSpec
 
-__all__ = ["QuantOptions", "QuantizedNetwork", "load_quantized", "quantize"]
+__all__ = ["QuantOptions", "QuantizedNetwork", "load_quantized", "quantize", "tuned"]
 
 _SAMPLES_HELD = 16  # in memory; means and channel ranges settle much earlier than tails do
 
@@ -50,12 +51,15 @@ class QuantizedNetwork:
 
     `graph` is the network itself, NCHW float32 with batch 1: what is exported and trained on.
     `float_macs_share` (0..1) is the share of its multiply-accumulates that stays in float.
+    `tensors` are its weights where they were trained (see `trainable`); None where they follow from
+    the float network.
     """
 
     graph: fx.GraphModule
     encodings: Encodings
     recipe: RecipeSpec
     float_macs_share: float
+    tensors: Mapping[str, Tensor] | None = None
 
     @cached_property
     def module(self) -> Exact:
@@ -156,13 +160,37 @@ def quantize(
     return load_quantized(module, recipe, replace(encodings, bias_correction=corrections))
 
 
-def load_quantized(module: nn.Module, recipe: RecipeSpec, encodings: Encodings) -> QuantizedNetwork:
+def tuned(module: nn.Module, before: QuantizedNetwork, graph: fx.GraphModule) -> QuantizedNetwork:
+    """The network that training has made of `before`.
+
+    Parameters
+    ----------
+    module
+        The float network.
+    before
+        What `trainable.trainable` was given the graph of.
+    graph
+        What it returned, trained; it is put into evaluation mode.
+    """
+    graph.eval()
+    encodings = learned_encodings(graph, before.encodings)
+    return load_quantized(module, before.recipe, encodings, tensors_of(graph))
+
+
+def load_quantized(
+    module: nn.Module,
+    recipe: RecipeSpec,
+    encodings: Encodings,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> QuantizedNetwork:
     """Rebuild the fake-quant network of `quantize` from its float network and encodings.
+
+    That of `tuned` takes the trained `tensors` as well, in the place of the float network's.
 
     Raises
     ------
     InputError
-        The encodings name other tensors than this network and recipe have.
+        The encodings, or the tensors, are of another network or recipe.
     """
     _check(recipe)
     graph = _prepare(module, encodings.input_shape, recipe, encodings.role)
@@ -171,7 +199,9 @@ def load_quantized(module: nn.Module, recipe: RecipeSpec, encodings: Encodings) 
     concat = encodings.options.get("concat", QuantOptions.concat)
     plan = make_plan(graph, recipe, encodings.role, concat=concat)
     assemble(graph, plan, encodings)
-    return QuantizedNetwork(graph, encodings, recipe, plan.float_macs_share)
+    if tensors is not None:
+        load_tensors(graph, tensors)
+    return QuantizedNetwork(graph, encodings, recipe, plan.float_macs_share, tensors)
 
 
 def _prepare(

@@ -132,9 +132,13 @@ class TrainingConfig:
     evaluation_samples : held-out samples of an evaluation
     tensorboard : whether to write its logs beside the CSV
     coarse_edges : part of the rendered pictures drawn without supersampling, in half the time
+    first_edition : part of the rendered pictures made the way the frozen sets were, whose light,
+        backgrounds and poses are plainer
     predicted_maps : SRNet: part of the inputs that are an AffineNet's, or perturbed like those
     affinenet : SRNet: checkpoint of the AffineNet, frozen, whose maps these are; empty: perturbed
     smoothing : SRNet: standard deviation, in texels, of the Gaussian that the relief is smoothed by
+    range_rate : quantization-aware training: learning rate of the ranges over that of the weights
+    labels : quantization-aware training: weight of the true maps; that of the float network's is 1
     teacher : checkpoint of the AffineNet to learn from instead of annotations
     teacher_network : its network, where the checkpoint does not say: a name or a TOML
     images : folder of pictures to learn from it on; empty: the rendered ones
@@ -162,9 +166,12 @@ class TrainingConfig:
     evaluation_samples: int = 200
     tensorboard: bool = False
     coarse_edges: float = 0.0
+    first_edition: float = 0.0
     predicted_maps: float = 0.5
     affinenet: str = ""
     smoothing: float = 0.0
+    range_rate: float = 0.0
+    labels: float = 0.0
     teacher: str = ""
     teacher_network: str = ""
     images: str = ""
@@ -183,7 +190,7 @@ class TrainingConfig:
             raise ValueError(f"ema = {self.ema} must lie in 0..1, 1 excluded")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas = {list(self.betas)} must lie in 0..1, 1 excluded")
-        for name in ("teacher_forcing", "coarse_edges", "predicted_maps"):
+        for name in ("teacher_forcing", "coarse_edges", "first_edition", "predicted_maps"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} = {getattr(self, name)} must lie in 0..1")
         if self.micro_batch == 1:
@@ -199,6 +206,8 @@ _LEAST = {
     "batch": 2,  # batch normalisation needs two samples
     "micro_batch": 0,
     "weight_decay": 0,
+    "range_rate": 0,
+    "labels": 0,
     "warmup_steps": 0,
     "workers": 0,
     "threads": 1,

@@ -7,6 +7,7 @@ would have seen, and so does one that is divided among processes.
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import random
 import time
@@ -80,21 +81,56 @@ def train(
     MissingDependencyError
         The configuration asks for TensorBoard, which is not installed.
     """
+    path = output / f"{spec.name}.safetensors"
+
+    def start() -> nn.Module:
+        module = build(spec)
+        if initial is not None:
+            load_initial(module, initial)
+        return module
+
+    def save(averaged: nn.Module) -> None:
+        save_checkpoint(averaged, path, {"network": spec.name})
+
+    task = make_task(spec, config)
+    tune(start, task, config, output, resume=resume, save=save, report=report)
+    return path
+
+
+def tune(
+    start: Callable[[], nn.Module],
+    task: Task,
+    config: TrainingConfig,
+    output: Path,
+    *,
+    resume: bool = False,
+    save: Callable[[nn.Module], None],
+    report: Callable[[Progress], None] | None = None,
+) -> None:
+    """Train any module at any task; parameters and errors are those of `train`.
+
+    Parameters
+    ----------
+    start
+        Makes the module; called after the random numbers were seeded.
+    task
+        What it learns.
+    save
+        Given the average of the trained weights in the first process, at the end.
+    """
     torch.set_num_threads(config.threads)
     # Here and not in the workers, which inherit it: OpenCV would wait there, for ever, for threads
     # that the fork left behind.
     cv2.setNumThreads(1)
     output.mkdir(parents=True, exist_ok=True)
-    path = output / f"{spec.name}.safetensors"
     with crew(config.device) as own:
-        run = _Run(spec, config, output, own, resume=resume, initial=initial)
+        run = _Run(start, task, config, output, own, resume=resume)
         for progress in run.steps():
             if report is not None and own.leads:
                 report(progress)
         if own.leads:
-            save_checkpoint(run.averaged, path, {"network": spec.name})
+            save(run.averaged)
         own.wait()
-    return path
 
 
 class _Objective(nn.Module):
@@ -135,26 +171,22 @@ class _Run:
 
     def __init__(
         self,
-        spec: NetworkSpec,
+        start: Callable[[], nn.Module],
+        task: Task,
         config: TrainingConfig,
         output: Path,
         own: Crew,
         *,
         resume: bool,
-        initial: Path | None,
     ) -> None:
-        self.config, self.output, self.crew = config, output, own
+        self.config, self.output, self.crew, self.task = config, output, own, task
         self.division = _Division.of(config, own.count)
-        self.task = make_task(spec, config)
         torch.manual_seed(config.seed)
-        self.module = build(spec)
-        if initial is not None:
-            load_initial(self.module, initial)
+        self.module = start()
+        self.averaged = copy.deepcopy(self.module).to(own.device)
         if config.freeze_norms:
             freeze_norms(self.module, config.freeze_norms)
         self.module.train().to(own.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged = build(spec).to(own.device)
-        self.averaged.load_state_dict(self.module.state_dict())
         self.statistics = Statistics(self.module)
         self.optimizer = make_optimizer(self.module, config)
         self.scaler = torch.amp.GradScaler(own.device.type, enabled=config.precision == "float16")
@@ -204,7 +236,7 @@ class _Run:
     def _update(self, batches: Iterator[Batch], rate: float) -> float:
         config, parts = self.config, self.division.parts
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         coin = random.Random(config.seed * 1_000_003 + self.step).random()
         total = torch.zeros((), device=self.crew.device)
@@ -389,4 +421,4 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-__all__ = ["LOG", "STATE", "Progress", "learning_rate", "train"]
+__all__ = ["LOG", "STATE", "Progress", "learning_rate", "train", "tune"]

@@ -24,13 +24,19 @@ ROUNDS = 5
 # A step of singular values 1 times 0.2 sqrt(larger side) has the size of one of Adam's, so both
 # take one learning rate (Liu et al., "Muon is scalable for LLM training", 2025, section 2.2).
 ADAM_SIZE = 0.2
+STRETCH = "stretch"  # the parameter that a quantizer's range is trained by
 EPSILON = 1e-8  # of Adam
 MAPS_AND_PICTURES = 4  # as many channels at most have pictures, and maps with their confidence
 
 
 def make_optimizer(module: nn.Module, config: TrainingConfig) -> Optimizer:
-    """The optimiser of a run, over the parameters that are trained."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    """The optimiser of a run, over the parameters that are trained.
+
+    A group's learning rate is that of the run times its ``factor``, 1 where it has none.
+    """
+    named = {key: item for key, item in module.named_parameters() if item.requires_grad}
+    ranges = [item for key, item in named.items() if key.rpartition(".")[2] == STRETCH]
+    parameters = [item for key, item in named.items() if key.rpartition(".")[2] != STRETCH]
     if config.optimizer == "muon":
         return Muon(
             parameters,
@@ -40,9 +46,10 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> Optimizer:
             # In a quarter of the time on a CPU that has it, and of the same singular values.
             dtype=torch.float32 if config.precision == "float32" else torch.bfloat16,
         )
-    return AdamW(
-        parameters, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if ranges:
+        groups.append({"params": ranges, "factor": config.range_rate, "weight_decay": 0.0})
+    return AdamW(groups, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
 class Muon(Optimizer):

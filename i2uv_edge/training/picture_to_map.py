@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from i2uv_edge.data.rendered import first
 from i2uv_edge.data.synthetic import SceneSettings, render_sample
 from i2uv_edge.errors import UsageError
 from i2uv_edge.hand.atlas import Atlas
@@ -39,10 +40,18 @@ class Source(Protocol):
 
 
 class RenderedPictures:
-    """The built-in hand, drawn as it is asked for."""
+    """The built-in hand, drawn as it is asked for.
 
-    def __init__(self, settings: SceneSettings) -> None:
-        self.settings = settings
+    Parameters
+    ----------
+    settings
+        How pictures vary.
+    first_edition
+        Part of them that are made the way the frozen sets were.
+    """
+
+    def __init__(self, settings: SceneSettings, first_edition: float = 0.0) -> None:
+        self.settings, self.first_edition = settings, first_edition
 
     def atlas(self, size: int) -> Atlas:
         """See `Source`."""
@@ -50,7 +59,9 @@ class RenderedPictures:
 
     def sample(self, seed: int, index: int) -> Sample:
         """See `Source`."""
-        sample = render_sample(seed, index, self.settings)
+        earlier = np.random.default_rng((seed, index, 1)).random() < self.first_edition
+        render = first.render_sample if earlier else render_sample
+        sample = render(seed, index, self.settings)
         return {
             "picture": sample.picture,
             "coarse": sample.coarse,
@@ -64,7 +75,8 @@ def picture_source(config: TrainingConfig, size: int) -> Source:
         return AnnotatedPictures(config, size)
     backgrounds = config.augmentation.backgrounds
     return RenderedPictures(
-        SceneSettings(size=size, coarse_edges=config.coarse_edges, backgrounds=backgrounds)
+        SceneSettings(size=size, coarse_edges=config.coarse_edges, backgrounds=backgrounds),
+        config.first_edition,
     )
 
 
