@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from i2uv_edge.pipeline import calibrate as calibrate
     from i2uv_edge.pipeline import evaluate as evaluate
     from i2uv_edge.pipeline import export as export
+    from i2uv_edge.pipeline import quantize as quantize
     from i2uv_edge.pipeline import train as train
     from i2uv_edge.pipeline import validate as validate
     from i2uv_edge.requests import CalibrateRequest as CalibrateRequest
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from i2uv_edge.requests import EvaluateResult as EvaluateResult
     from i2uv_edge.requests import ExportRequest as ExportRequest
     from i2uv_edge.requests import ExportResult as ExportResult
+    from i2uv_edge.requests import QuantizeRequest as QuantizeRequest
+    from i2uv_edge.requests import QuantizeResult as QuantizeResult
     from i2uv_edge.requests import TrainRequest as TrainRequest
     from i2uv_edge.requests import TrainResult as TrainResult
     from i2uv_edge.requests import ValidateRequest as ValidateRequest
@@ -41,6 +44,7 @@ _HOMES = {
     "calibrate": "pipeline",
     "evaluate": "pipeline",
     "export": "pipeline",
+    "quantize": "pipeline",
     "train": "pipeline",
     "validate": "pipeline",
     "CalibrateRequest": "requests",
@@ -49,6 +53,8 @@ _HOMES = {
     "EvaluateResult": "requests",
     "ExportRequest": "requests",
     "ExportResult": "requests",
+    "QuantizeRequest": "requests",
+    "QuantizeResult": "requests",
     "TrainRequest": "requests",
     "TrainResult": "requests",
     "ValidateRequest": "requests",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from i2uv_edge import resources
 from i2uv_edge.atlases import ModelAtlases, meshes_of
 from i2uv_edge.bundle import seal, sha256_of, write_json
 from i2uv_edge.chain import ChainSpec
@@ -24,16 +22,17 @@ from i2uv_edge.convert.tflite import to_tflite
 from i2uv_edge.data.calibration import CalibrationSet
 from i2uv_edge.data.evaluation import read_evaluation, write_evaluation
 from i2uv_edge.data.pictures import PREPROCESS
-from i2uv_edge.data.rendered_set import read_set
 from i2uv_edge.data.synthetic import SceneSettings
 from i2uv_edge.dumps import write_dump
 from i2uv_edge.networks.checkpoint import save_checkpoint
 from i2uv_edge.networks.layers import deploy
 from i2uv_edge.networks.model import Network
 from i2uv_edge.onnx_runner import OnnxRunner
-from i2uv_edge.quantizer.network import QuantizedNetwork, quantize
+from i2uv_edge.quantization import Quantization
+from i2uv_edge.quantizer.network import QuantizedNetwork
+from i2uv_edge.quantizer.stored import StoredWeights, write_tensors
 from i2uv_edge.requests import Notify
-from i2uv_edge.runners import Stored, TfliteRunner, TorchRunner
+from i2uv_edge.runners import Stored, TfliteRunner
 from i2uv_edge.spec import (
     MeshesSpec,
     ModelSpec,
@@ -68,6 +67,7 @@ class Build:
     model, recipe, target : what was asked for
     networks : with their weights, in running order
     calibration : None for a recipe that quantizes nothing
+    trained : what training has made of some of the networks under this recipe
     """
 
     model: ModelSpec
@@ -75,6 +75,7 @@ class Build:
     target: TargetSpec
     networks: Mapping[Role, Network]
     calibration: CalibrationSet | None
+    trained: Mapping[Role, StoredWeights] = field(default_factory=dict)
 
     @property
     def specs(self) -> dict[Role, NetworkSpec]:
@@ -85,6 +86,10 @@ class Build:
     def meshes(self) -> MeshesSpec | None:
         """What the maps are of, where it is not the built-in hand."""
         return self.model.meshes or meshes_of(self.specs)
+
+    def quantization(self, calibration: CalibrationSet, atlases: ModelAtlases) -> Quantization:
+        """What its networks are quantized by."""
+        return Quantization(self.networks, self.recipe, calibration, atlases, self.trained)
 
 
 def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
@@ -108,15 +113,10 @@ def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
         )
         made: torch.nn.Module | QuantizedNetwork = deploy(network.module)
         if build.calibration is not None:
-            feeds = _counted_feeds(role, build, build.calibration, atlases, notify)
-            made = quantize(
-                network.module,
-                build.recipe.for_network(network.spec),
-                feeds,
-                network_role=role,
-                output_mask=atlases.fine.mask if role == "srnet" and atlases.fine else None,
-            )
+            made = build.quantization(build.calibration, atlases).network(role, notify)
             encodings[role] = made.encodings.to_dict()
+            if made.tensors is not None:
+                write_tensors(folder / "quantized" / f"{role}.safetensors", made.tensors)
         notify(f"converting {role}", 0, 0)
         to_tflite(made, network.spec, folder / f"{role}.tflite")
         to_onnx(made, network.spec, folder / f"{role}.onnx")
@@ -127,45 +127,6 @@ def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
     if "affinenet" in build.networks:
         _write_golden(folder, build.specs, atlases)
     seal(folder, _manifest_fields(folder, build), parents=_parents(build))
-
-
-def _counted_feeds(
-    role: Role,
-    build: Build,
-    calibration: CalibrationSet,
-    atlases: ModelAtlases,
-    notify: Notify,
-) -> Iterator[NDArray[np.float32]]:
-    total = len(calibration.paths)
-    for done, feed in enumerate(_feeds(role, build, calibration, atlases)):
-        notify(f"calibrating {role}", done, total)
-        yield feed
-
-
-def _feeds(
-    role: Role, build: Build, calibration: CalibrationSet, atlases: ModelAtlases
-) -> Iterator[NDArray[np.float32]]:
-    """What the network of that role will be fed with, one calibration sample at a time."""
-    affinenet = build.networks.get("affinenet")
-    if role == "affinenet":
-        yield from calibration.batches(build.networks[role].spec.input.shape[1])
-        return
-    chain = ChainSpec()
-    for maps in _coarse_maps(affinenet, calibration, atlases):
-        yield chain.normalise(maps, chain.bounds(atlases.coarse.read_vertices(maps)))
-
-
-def _coarse_maps(
-    affinenet: Network | None, calibration: CalibrationSet, atlases: ModelAtlases
-) -> Iterator[NDArray[np.float32]]:
-    """(1, M, M, 3) as the float AffineNet answers; without one, the true maps of rendered hands."""
-    if affinenet is None:
-        for _, sample in read_set(resources.calibration_data() / "pictures"):
-            yield atlases.coarse_map(sample.coarse)[None]
-        return
-    runner = TorchRunner(affinenet.module, affinenet.spec)
-    for pictures in calibration.batches(affinenet.spec.input.shape[1]):
-        yield runner({runner.input.name: pictures})[runner.output.name]
 
 
 def _write_golden(folder: Path, specs: Mapping[Role, NetworkSpec], atlases: ModelAtlases) -> None:
@@ -244,6 +205,8 @@ def _parents(build: Build) -> dict[str, str]:
         parents[f"float/{role}.safetensors"] = f"checkpoint.{role}"
         parents[f"{role}.tflite"] = f"float/{role}.safetensors"
         parents[f"{role}.onnx"] = f"float/{role}.safetensors"
+        if role in build.trained:
+            parents[f"quantized/{role}.safetensors"] = f"float/{role}.safetensors"
     if build.calibration is not None:
         parents["encodings.json"] = "calibration"
     if build.meshes is not None:

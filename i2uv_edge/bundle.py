@@ -41,6 +41,7 @@ _KINDS = {
     "*.onnx": "onnx",
     "*.dlc": "dlc",
     "float/*.safetensors": "float",
+    "quantized/*.safetensors": "quantized",
     "encodings.json": "encodings",
     "atlas.npz": "atlas",
     "eval/*": "eval",

@@ -25,6 +25,7 @@ from i2uv_edge.requests import (
     CalibrateRequest,
     EvaluateRequest,
     ExportRequest,
+    QuantizeRequest,
     TrainRequest,
     ValidateRequest,
 )
@@ -278,6 +279,69 @@ def train(as_json: bool, **options: Any) -> None:
     for name, value in result.metrics.items():
         click.echo(f"{name:16} {value:.4g}")
     click.echo(f"checkpoint  {result.checkpoint}")
+
+
+@commands.command()
+@click.argument("model", default="edge")
+@click.option("--recipe", default="w8a8-qat", show_default=True, help="How to quantize.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Float weights to use instead of the bundled ones; one for each network.",
+)
+@click.option(
+    "--calibration",
+    type=PATH,
+    metavar="DIR",
+    help="Pictures to take ranges from.  [default: the bundled ones]",
+)
+@click.option(
+    "--images",
+    type=PATH,
+    metavar="DIR",
+    help="Pictures to train on; they need no annotations.  [default: rendered hands]",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a setting of the recipe's training; may be repeated.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    metavar="DIR",
+    help="Folder for the weights and the run.  [default: build/quantized/MODEL]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run at the output.")
+@as_json
+def quantize(
+    as_json: bool, checkpoints: tuple[Path, ...], settings: tuple[str, ...], **options: Any
+) -> None:
+    """Train MODEL to answer in integers as it does in float.
+
+    What it writes goes to: i2uv-edge export MODEL --recipe RECIPE --checkpoint FILE
+    """
+    request = QuantizeRequest(checkpoints=checkpoints, settings=settings, **options)
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
+
+        result = pipeline.quantize(request, progress)
+    if not result.leads:
+        return
+    if as_json:
+        files = [str(path) for path in result.files]
+        _print_json({"files": files, "off_float_mm": dict(result.off_float_mm)})
+        return
+    for name, value in result.off_float_mm.items():
+        click.echo(f"{name:16} {value:.3f} mm off float (mean over the vertices)")
+    for path in result.files:
+        click.echo(f"weights  {path}")
 
 
 @commands.command()

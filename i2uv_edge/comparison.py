@@ -26,6 +26,7 @@ from i2uv_edge.parity import HandRunner, Sample
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.fake_quant import Arithmetic
 from i2uv_edge.quantizer.network import load_quantized
+from i2uv_edge.quantizer.stored import read_tensors
 from i2uv_edge.runners import Runner, TfliteRunner, TorchRunner
 from i2uv_edge.scores import BASELINE, Measurement
 from i2uv_edge.spec import ROLES, NetworkSpec, RecipeSpec, Role
@@ -299,7 +300,11 @@ def _fake_quant(contents: Contents, arithmetic: Arithmetic = "xnnpack") -> dict[
     for role, spec in contents.specs.items():
         encodings = Encodings.from_dict(stored[role])
         recipe = contents.recipe.for_network(spec)
-        quantized = load_quantized(_float(contents, role), recipe, encodings)
+        tensors = None
+        name = f"quantized/{role}.safetensors"
+        if any(item.path == name for item in contents.bundle.artifacts):
+            tensors = read_tensors(contents.bundle.file(name))
+        quantized = load_quantized(_float(contents, role), recipe, encodings, tensors)
         parts[role] = TorchRunner(quantized.module_in(arithmetic), spec, name="fake-quant")
     return parts
 

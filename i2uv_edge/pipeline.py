@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from i2uv_edge import comparison, reporting, resources
+from i2uv_edge import comparison, reporting
 from i2uv_edge.assembly import Build, write_sealed
-from i2uv_edge.atlases import ModelAtlases
+from i2uv_edge.atlases import ModelAtlases, meshes_of
 from i2uv_edge.bundle import Bundle, write_bundle
-from i2uv_edge.data.calibration import CalibrationSet, write_calibration
+from i2uv_edge.data.calibration import write_calibration
 from i2uv_edge.data.synthetic import SceneSettings
 from i2uv_edge.effort import Effort
 from i2uv_edge.errors import InputError, UsageError
@@ -28,8 +28,15 @@ from i2uv_edge.evaluation.sharing import Shard
 from i2uv_edge.networks.checkpoint import load_checkpoint, network_of
 from i2uv_edge.networks.layers import macs
 from i2uv_edge.networks.model import Network, load_networks
-from i2uv_edge.networks.registry import build
+from i2uv_edge.networks.registry import build as build_network
 from i2uv_edge.parity import Each, default_pairs, measure
+from i2uv_edge.quantization import (
+    Quantization,
+    calibration_of,
+    split_checkpoints,
+    trained_weights,
+)
+from i2uv_edge.quantizer.stored import write_stored
 from i2uv_edge.report.witness import ReportWitness
 from i2uv_edge.requests import (
     CalibrateRequest,
@@ -39,6 +46,8 @@ from i2uv_edge.requests import (
     ExportRequest,
     ExportResult,
     Notify,
+    QuantizeRequest,
+    QuantizeResult,
     TrainRequest,
     TrainResult,
     ValidateRequest,
@@ -57,11 +66,11 @@ from i2uv_edge.spec import (
     load_target,
 )
 from i2uv_edge.training import loop
-from i2uv_edge.training.config import load_config
+from i2uv_edge.training.config import load_config, make_config
 from i2uv_edge.training.log import Progress
 from i2uv_edge.training.parallel import crew, leads
 
-__all__ = ["calibrate", "evaluate", "export", "train", "validate"]
+__all__ = ["calibrate", "evaluate", "export", "quantize", "train", "validate"]
 
 T = TypeVar("T")
 
@@ -99,15 +108,18 @@ def export(request: ExportRequest, notify: Notify | None = None) -> ExportResult
     model, recipe = load_model(request.model), load_recipe(request.recipe)
     _check_meshes(model)
     target, gates = load_target(request.target), _gates(recipe)
-    calibration = _calibration(request, model, recipe)
+    calibration = calibration_of(request.calibration, model, recipe)
+    floats, stored = split_checkpoints(request.checkpoints)
     with write_bundle(request.destination, force=request.force) as folder:
-        networks = load_networks(model, request.checkpoints)
+        networks = load_networks(model, floats)
+        trained = trained_weights(model, recipe, networks, stored)
         calibrated = None
         if calibration is not None and request.calibration is None:
             available = len(calibration.paths)
             calibration = calibration.first(_effort(networks).calibration(available))
             calibrated = len(calibration.paths), available
-        write_sealed(folder, Build(model, recipe, target, networks, calibration), notify)
+        build = Build(model, recipe, target, networks, calibration, trained)
+        write_sealed(folder, build, notify)
         contents = comparison.open_contents(Bundle.open(folder))
         compared = ValidateRequest(folder)
         result, witness = _compare(contents, compared, gates, notify)
@@ -228,6 +240,60 @@ def train(request: TrainRequest, notify: Notify | None = None) -> TrainResult:
     return TrainResult(checkpoint, last, leads())
 
 
+@_one_thread()
+def quantize(request: QuantizeRequest, notify: Notify | None = None) -> QuantizeResult:
+    """Train a model's networks to answer in integers as they do in float.
+
+    Raises
+    ------
+    UsageError
+        The recipe trains nothing; unknown model, recipe or setting; a run already at the output or
+        none to resume.
+    InputError
+        A checkpoint or a picture cannot be read.
+    ConversionError
+        A layer cannot be quantized.
+    """
+    notify = notify or _silent
+    model, recipe = load_model(request.model), load_recipe(request.recipe)
+    _check_meshes(model)
+    calibration = calibration_of(request.calibration, model, recipe)
+    if calibration is None or not set(recipe.training) & set(model.networks):
+        raise UsageError(
+            f"the recipe {recipe.name} trains no network of {model.name}",
+            expected="a recipe with a table [training.affinenet]",
+            remedy=f"calibration alone is part of: i2uv-edge export {model.name} "
+            f"--recipe {recipe.name}",
+        )
+    networks = load_networks(model, request.checkpoints)
+    specs = {role: network.spec for role, network in networks.items()}
+    atlases = ModelAtlases.of_networks(specs, model.meshes or meshes_of(specs))
+    quantization = Quantization(networks, recipe, calibration, atlases)
+    files: list[Path] = []
+    scores: dict[str, float] = {}
+    for role, table in recipe.training.items():
+        if role not in networks:
+            continue
+        name = specs[role].name
+        config = make_config(table, request.overrides(), where=f"recipe {recipe.name}: training")
+
+        def report(progress: Progress, name: str = name) -> None:
+            if progress.score_mm is not None:
+                scores[name] = progress.score_mm
+            away = f", {scores[name]:.2f} mm off float" if name in scores else ""
+            what = f"{name}: loss {progress.loss:.4f}{away}"
+            notify(what, progress.step, progress.steps)
+
+        folder = request.destination / "runs" / role
+        stored = quantization.train(
+            role, config, folder, resume=request.resume, notify=notify, report=report
+        )
+        files.append(request.destination / f"{name}.{recipe.name}.safetensors")
+        if leads():
+            write_stored(files[-1], stored)
+    return QuantizeResult(tuple(files), scores, leads())
+
+
 def calibrate(request: CalibrateRequest) -> CalibrateResult:
     """Make a calibration set of a folder of pictures.
 
@@ -258,22 +324,6 @@ def _gates(recipe: RecipeSpec) -> tuple[GateSpec, ...]:
     """The gates of a recipe; a user's own integer recipe is held to what post-training ones are."""
     named = {name for gate in load_gates() for name in gate.applies_to}
     return load_gates(recipe.name if recipe.is_float or recipe.name in named else POST_TRAINING)
-
-
-def _calibration(
-    request: ExportRequest, model: ModelSpec, recipe: RecipeSpec
-) -> CalibrationSet | None:
-    what = ""
-    if recipe.is_float:
-        what = f"the recipe {recipe.name} quantizes nothing"
-    elif model.affinenet is None:
-        what = f"{model.name} takes maps, not pictures"
-    if what and request.calibration is not None:
-        raise UsageError(f"{what}, so there is nothing to calibrate", remedy="drop --calibration")
-    if recipe.is_float:
-        return None
-    bundled = resources.calibration_data() / "pictures"
-    return CalibrationSet.of_folder(request.calibration or bundled)
 
 
 def _compare(
@@ -353,7 +403,7 @@ def _network_of_checkpoint(path: Path) -> tuple[NetworkSpec, torch.nn.Module]:
             remedy="export it first: i2uv-edge export NETWORK --checkpoint FILE",
         )
     spec = load_network(name)
-    module = build(spec)
+    module = build_network(spec)
     load_checkpoint(module, path)
     return spec, module
 

@@ -21,6 +21,8 @@ __all__ = [
     "ExportRequest",
     "ExportResult",
     "Notify",
+    "QuantizeRequest",
+    "QuantizeResult",
     "TrainRequest",
     "TrainResult",
     "ValidateRequest",
@@ -101,6 +103,53 @@ class ExportResult:
     def page(self) -> Path:
         """The page that shows the report."""
         return self.bundle / "report.html"
+
+
+@dataclass(frozen=True)
+class QuantizeRequest:
+    """Quantization-aware training of a model's networks, as far as a recipe says.
+
+    Attributes
+    ----------
+    model, checkpoints, recipe, calibration
+        As for an export.
+    images
+        A folder of pictures to train on, without annotations; None are rendered hands.
+    settings
+        ``KEY=VALUE``, any key of the recipe's training.
+    output
+        Folder for the weights and the state of the run; None is `build/quantized/MODEL`.
+    resume
+        Go on with the run that lies there.
+    """
+
+    model: str = "edge"
+    checkpoints: tuple[Path, ...] = ()
+    recipe: str = "w8a8-qat"
+    calibration: Path | None = None
+    images: Path | None = None
+    settings: tuple[str, ...] = ()
+    output: Path | None = None
+    resume: bool = False
+
+    @property
+    def destination(self) -> Path:
+        """Where the weights go."""
+        return self.output or Path("build") / "quantized" / Path(self.model).stem
+
+    def overrides(self) -> tuple[str, ...]:
+        """What replaces the recipe's settings, ``KEY=VALUE``."""
+        named = () if self.images is None else (f"images={json.dumps(str(self.images))}",)
+        return (*self.settings, *named)
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """The weights that were written, and how far from the float network, mm, by network."""
+
+    files: tuple[Path, ...]
+    off_float_mm: Mapping[str, float] = field(default_factory=dict)
+    leads: bool = True
 
 
 @dataclass(frozen=True)

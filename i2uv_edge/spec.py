@@ -142,8 +142,8 @@ class NetworkSpec:
 class ModelSpec:
     """A pair of networks that runs chained, or one network alone: `export/models/NAME.toml`.
 
-    `checkpoints` maps a role to a file name in the bundled `checkpoints/`; `meshes` go before those
-    of its networks.
+    `checkpoints` maps a role to a file name in the bundled `checkpoints/`, `quantized` to that of
+    weights trained under a recipe; `meshes` go before those of its networks.
     """
 
     name: str
@@ -151,12 +151,13 @@ class ModelSpec:
     affinenet: str | None = None
     srnet: str | None = None
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    quantized: Mapping[str, str] = field(default_factory=dict)
     meshes: MeshesSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.networks:
             raise ValueError("a model names an affinenet, an srnet or both")
-        for role in self.checkpoints:
+        for role in (*self.checkpoints, *self.quantized):
             if role not in self.networks:
                 raise ValueError(
                     f"checkpoints.{role} belongs to no network of this model; "
@@ -223,6 +224,8 @@ class RecipeSpec:
     """How a model is quantized: `quantization/recipes/NAME.toml`.
 
     `max_float_macs` is the share (0..1) of a network's multiply-adds that may stay in float.
+    `training` has, by role, the settings of the quantization-aware training that networks of this
+    role go through, with the keys of a training run; without, calibration is all.
     """
 
     name: str
@@ -233,12 +236,15 @@ class RecipeSpec:
     max_float_macs: float = 0.05
     input: Literal["float", "int8"] = "float"
     output: Literal["float", "int8"] = "float"
+    training: Mapping[Role, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.weights.bits == 32) != (self.activations.bits == 32):
             raise ValueError("weights.bits and activations.bits must both be 32 (float) or neither")
         if self.is_float and (self.overrides or "int8" in (self.input, self.output)):
             raise ValueError("a float recipe has no overrides and no int8 input or output")
+        if self.is_float and self.training:
+            raise ValueError("a float recipe has nothing to train")
         if not 0.0 <= self.max_float_macs <= 1.0:
             raise ValueError(f"max_float_macs = {self.max_float_macs} must lie in 0..1")
 

@@ -23,7 +23,7 @@ FLOORS = (
     {"atlases", "bundle", "data", "networks", "parity", "report", "requests", "table", "tally"},
     {"chain", "convert", "device", "dumps", "onnx_runner", "quantizer", "runners", "training"},
     {"comparison"},
-    {"assembly", "evaluation", "reporting"},
+    {"assembly", "evaluation", "quantization", "reporting"},
     {"pipeline"},
     {"cli"},
     {"__init__", "__main__"},

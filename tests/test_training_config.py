@@ -132,7 +132,6 @@ def test_setting_out_of_range_is_refused_by_its_key(tmp_path: Path, key: str, va
         ("augmentation.margin=[1.4, 1.2]", "margin"),
         ("augmentation.blur=2", "blur = 2.0"),
         ("augmentation.noise=-1", "noise = -1"),
-        ("images=photos", "name a teacher"),
     ],
 )
 def test_combination_that_makes_no_sense_is_refused(

@@ -35,3 +35,9 @@ def test_setting_of_another_task_is_refused() -> None:
     ):
         with pytest.raises(UsageError, match="takes neither a teacher nor pictures"):
             make_task(SRNET, config)
+
+
+def test_pictures_without_annotations_need_a_teacher() -> None:
+    for spec in (AFFINENET, SRNET):
+        with pytest.raises(UsageError, match="no annotations"):
+            make_task(spec, replace(CONFIG, images="photos"))

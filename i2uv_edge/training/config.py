@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ RESERVED_SEEDS = 1 << 40
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss terms (I2UV-HandNet, section 3.2; the last three are its archive's).
+    """Weights of the loss terms (I2UV-HandNet, section 3.2; vertex, seam, depth: its archive's).
 
     Attributes
     ----------
@@ -28,6 +29,7 @@ class LossWeights:
     vertex : L1 on the vertices that are read from the finest map
     seam : L1 between the texels of the finest map that hold one vertex on two charts
     depth : L1 on the depth of the finest map after the mean depth was taken from both sides
+    normal : SRNet: 1 - cosine of the angle between the faces' normals and the true ones
     """
 
     map: float = 1.0
@@ -36,6 +38,7 @@ class LossWeights:
     vertex: float = 0.0
     seam: float = 0.0
     depth: float = 0.0
+    normal: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -197,8 +200,6 @@ class TrainingConfig:
             raise ValueError("micro_batch = 1 must be 0 or at least 2, for batch normalisation")
         if not 0 <= self.seed < RESERVED_SEEDS:
             raise ValueError(f"seed = {self.seed} must lie in 0..2^40, which excluded")
-        if self.images and not self.teacher:
-            raise ValueError("images have no annotations: name a teacher, or a dataset instead")
 
 
 _LEAST = {
@@ -240,11 +241,18 @@ def load_config(
                 expected=f"{path}",
                 remedy="write one, or pass one with --config",
             )
-    table = strict_toml.read(path)
+    return make_config(strict_toml.read(path), settings, where=str(path))
+
+
+def make_config(
+    table: Mapping[str, Any], settings: Sequence[str] = (), *, where: str
+) -> TrainingConfig:
+    """The run that a table describes, and ``KEY=VALUE`` settings that replace some of it."""
+    changed = copy.deepcopy(dict(table))
     for setting in settings:
-        _put(table, setting)
-    where = f"{path} with {' '.join(settings)}" if settings else str(path)
-    return strict_toml.parse(TrainingConfig, table, where=where)
+        _put(changed, setting)
+    where = f"{where} with {' '.join(settings)}" if settings else where
+    return strict_toml.parse(TrainingConfig, changed, where=where)
 
 
 def _put(table: dict[str, Any], setting: str) -> None:

@@ -22,6 +22,31 @@ from i2uv_edge.training.picture_to_map import PictureToMap, picture_source, stag
 from i2uv_edge.training.task import EVALUATION_SEED, Batch, Sample, pictures
 
 
+class BarePictures:
+    """Pictures of side ``size`` without annotations: of the run's folder, or as they are rendered.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+
+    def __init__(self, config: TrainingConfig, size: int) -> None:
+        self.size = size
+        self.settings = config.augmentation
+        self.paths = list_pictures(Path(config.images))[0] if config.images else []
+        self.stream = picture_source(config, size)
+
+    def sample(self, seed: int, index: int) -> Sample:
+        """Picture ``index`` of the run."""
+        if not self.paths:
+            return {"picture": self.stream.sample(seed, index)["picture"]}
+        rng = np.random.default_rng((seed, index))
+        path = self.paths[int(rng.integers(len(self.paths)))]
+        found = HandSample(id=path.name, picture=read_picture(path))
+        return {"picture": augment(found, rng, self.size, self.settings).picture}
+
+
 class Distillation:
     """A teacher's map from a picture. Score: PA-MPVPE on held-out annotated pictures.
 
@@ -49,22 +74,14 @@ class Distillation:
         self.teacher = teacher.module.requires_grad_(False).eval()
         self.sizes = spec.input.shape[1], teacher.spec.input.shape[1]
         self.truth = PictureToMap(spec, config)
-        self.settings = config.augmentation
-        self.paths = list_pictures(Path(config.images))[0] if config.images else []
         # What both look at is made once, as large as the one that sees more takes it.
-        self.size = max(self.sizes)
-        self.stream = picture_source(config, self.size)
+        self.stream = BarePictures(config, max(self.sizes))
 
     def sample(self, seed: int, index: int) -> Sample:
         """A picture to learn from, or an annotated one to be scored on."""
         if seed >= EVALUATION_SEED:
             return self.truth.sample(seed, index)
-        if not self.paths:
-            return {"picture": self.stream.sample(seed, index)["picture"]}
-        rng = np.random.default_rng((seed, index))
-        path = self.paths[int(rng.integers(len(self.paths)))]
-        found = HandSample(id=path.name, picture=read_picture(path))
-        return {"picture": augment(found, rng, self.size, self.settings).picture}
+        return self.stream.sample(seed, index)
 
     def loss(self, module: nn.Module, batch: Batch, progress: float, coin: float) -> Tensor:
         """Loss of the finest stages against the teacher's map."""
@@ -89,4 +106,4 @@ def _shrunk(picture: Tensor, size: int) -> Tensor:
     return F.interpolate(picture, (size, size), mode="bilinear", antialias=True)
 
 
-__all__ = ["Distillation"]
+__all__ = ["BarePictures", "Distillation"]

@@ -20,6 +20,11 @@ def make_task(spec: NetworkSpec, config: TrainingConfig) -> Task:
     UsageError
         Nothing trains networks of this family, or a setting is another task's.
     """
+    if config.images and not config.teacher:
+        raise UsageError(
+            f"the pictures of {config.images} have no annotations to learn from",
+            remedy="name a teacher, or a dataset instead",
+        )
     if spec.role == "srnet":
         if config.teacher or config.dataset.kind not in ("rendered", PAIRS):
             raise UsageError(

@@ -1,0 +1,226 @@
+"""A model's networks under a recipe: calibrated, and trained where the recipe says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from i2uv_edge import resources
+from i2uv_edge.atlases import ModelAtlases
+from i2uv_edge.chain import ChainSpec
+from i2uv_edge.data.calibration import CalibrationSet
+from i2uv_edge.data.rendered_set import read_set
+from i2uv_edge.errors import UsageError
+from i2uv_edge.networks.model import Network
+from i2uv_edge.quantizer.network import QuantizedNetwork, load_quantized, quantize, tuned
+from i2uv_edge.quantizer.stored import StoredWeights, is_stored, read_stored
+from i2uv_edge.quantizer.trainable import trainable
+from i2uv_edge.requests import Notify
+from i2uv_edge.runners import TorchRunner
+from i2uv_edge.spec import ModelSpec, RecipeSpec, Role
+from i2uv_edge.training import loop
+from i2uv_edge.training.config import TrainingConfig
+from i2uv_edge.training.imitation import Imitation
+from i2uv_edge.training.log import Progress
+
+__all__ = ["Quantization", "calibration_of", "split_checkpoints", "trained_weights"]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What networks are quantized by.
+
+    Attributes
+    ----------
+    networks : with their weights, in running order
+    recipe : for all of them
+    calibration : pictures to take ranges from
+    atlases : of their maps
+    trained : what training has made of some of the networks under this recipe
+    """
+
+    networks: Mapping[Role, Network]
+    recipe: RecipeSpec
+    calibration: CalibrationSet
+    atlases: ModelAtlases
+    trained: Mapping[Role, StoredWeights] = field(default_factory=dict)
+
+    def network(self, role: Role, notify: Notify) -> QuantizedNetwork:
+        """The network as training has left it, or as calibration makes it.
+
+        Raises
+        ------
+        InputError
+            A calibration picture cannot be read, or makes the network give what is not finite; the
+            trained weights are not of this network.
+        ConversionError
+            A layer that cannot be quantized.
+        """
+        network = self.networks[role]
+        recipe = self.recipe.for_network(network.spec)
+        if role in self.trained:
+            stored = self.trained[role]
+            return load_quantized(network.module, recipe, stored.encodings, stored.tensors)
+        fine = self.atlases.fine
+        return quantize(
+            network.module,
+            recipe,
+            self._counted_feeds(role, notify),
+            network_role=role,
+            output_mask=fine.mask if role == "srnet" and fine else None,
+        )
+
+    def train(
+        self,
+        role: Role,
+        config: TrainingConfig,
+        output: Path,
+        *,
+        resume: bool = False,
+        notify: Notify,
+        report: Callable[[Progress], None],
+    ) -> StoredWeights:
+        """Calibrate a network, then train it to answer as its float form does.
+
+        ``output`` holds the run, as `training.loop.train` says.
+
+        Raises
+        ------
+        UsageError
+            There is a run at ``output`` already, or none to resume; settings that do not fit.
+        """
+        network = self.networks[role]
+        before = self.network(role, notify)
+        task = Imitation(network.module, network.spec, config)
+        made: list[QuantizedNetwork] = []
+
+        def finish(averaged: nn.Module) -> None:
+            assert isinstance(averaged, fx.GraphModule)
+            made.append(tuned(network.module, before, averaged))
+
+        def start() -> nn.Module:
+            return trainable(before.graph)
+
+        loop.tune(start, task, config, output, resume=resume, save=finish, report=report)
+        (after,) = made
+        assert after.tensors is not None
+        return StoredWeights(
+            network.spec.name, network.source_sha256, after.encodings, after.tensors
+        )
+
+    def _counted_feeds(self, role: Role, notify: Notify) -> Iterator[NDArray[np.float32]]:
+        total = len(self.calibration.paths)
+        for done, feed in enumerate(self._feeds(role)):
+            notify(f"calibrating {role}", done, total)
+            yield feed
+
+    def _feeds(self, role: Role) -> Iterator[NDArray[np.float32]]:
+        """What the network of that role will be fed with, one calibration sample at a time."""
+        if role == "affinenet":
+            yield from self.calibration.batches(self.networks[role].spec.input.shape[1])
+            return
+        chain = ChainSpec()
+        for maps in self._coarse_maps():
+            yield chain.normalise(maps, chain.bounds(self.atlases.coarse.read_vertices(maps)))
+
+    def _coarse_maps(self) -> Iterator[NDArray[np.float32]]:
+        """(1, M, M, 3) as the float AffineNet answers; without one, true maps of rendered hands."""
+        affinenet = self.networks.get("affinenet")
+        if affinenet is None:
+            for _, sample in read_set(resources.calibration_data() / "pictures"):
+                yield self.atlases.coarse_map(sample.coarse)[None]
+            return
+        runner = TorchRunner(affinenet.module, affinenet.spec)
+        for pictures in self.calibration.batches(affinenet.spec.input.shape[1]):
+            yield runner({runner.input.name: pictures})[runner.output.name]
+
+
+def split_checkpoints(paths: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Files of float weights, and files that `i2uv-edge quantize` wrote."""
+    stored = tuple(path for path in paths if is_stored(path))
+    return tuple(path for path in paths if path not in stored), stored
+
+
+def trained_weights(
+    model: ModelSpec,
+    recipe: RecipeSpec,
+    networks: Mapping[Role, Network],
+    given: Sequence[Path],
+) -> dict[Role, StoredWeights]:
+    """What training under the recipe has made of these very networks, by role.
+
+    Parameters
+    ----------
+    given
+        Files of `i2uv-edge quantize`; where there is none for a network, the bundled one is taken.
+
+    Raises
+    ------
+    UsageError
+        The recipe trains a network, and there is no file of what that made of these weights; a file
+        is for another recipe or network.
+    InputError
+        A file is damaged.
+    """
+    files = {path: read_stored(path) for path in given}
+    found: dict[Role, StoredWeights] = {}
+    for role in recipe.training:
+        if role not in networks:
+            continue
+        network = networks[role]
+        own = [item for item in files.values() if item.network == network.spec.name]
+        bundled = resources.checkpoints() / model.quantized.get(role, "")
+        if not own and bundled.is_file():
+            own = [read_stored(bundled)]
+        fitting = [
+            item
+            for item in own
+            if (item.parent, item.encodings.recipe) == (network.source_sha256, recipe.name)
+        ]
+        if not fitting:
+            raise UsageError(
+                f"the recipe {recipe.name} trains {network.spec.name}, and "
+                + ("what there is was trained from other weights" if own else "that was not done"),
+                expected="a file that `i2uv-edge quantize` made of these weights under this recipe",
+                remedy=f"i2uv-edge quantize {model.name} --recipe {recipe.name}, with the same "
+                "--checkpoint; then pass its files with --checkpoint, too",
+            )
+        found[role] = fitting[-1]
+    for path, item in files.items():
+        if item not in found.values():
+            raise UsageError(
+                f"{path} holds {item.network} under the recipe {item.encodings.recipe}, which is "
+                f"not what {model.name} under {recipe.name} needs",
+                expected=f"networks {', '.join(n.spec.name for n in networks.values())}",
+                remedy="drop it, or choose its recipe with --recipe",
+            )
+    return found
+
+
+def calibration_of(
+    folder: Path | None, model: ModelSpec, recipe: RecipeSpec
+) -> CalibrationSet | None:
+    """The pictures of a folder, or the bundled ones; None for a recipe that quantizes nothing.
+
+    Raises
+    ------
+    UsageError
+        A folder was named, and there is nothing to calibrate on pictures.
+    InputError
+        There is no picture in it.
+    """
+    what = ""
+    if recipe.is_float:
+        what = f"the recipe {recipe.name} quantizes nothing"
+    elif model.affinenet is None:
+        what = f"{model.name} takes maps, not pictures"
+    if what and folder is not None:
+        raise UsageError(f"{what}, so there is nothing to calibrate", remedy="drop --calibration")
+    if recipe.is_float:
+        return None
+    return CalibrationSet.of_folder(folder or resources.calibration_data() / "pictures")
