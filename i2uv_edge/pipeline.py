@@ -22,13 +22,11 @@ from i2uv_edge.bundle import Bundle, write_bundle
 from i2uv_edge.data.calibration import write_calibration
 from i2uv_edge.data.synthetic import SceneSettings
 from i2uv_edge.effort import Effort
-from i2uv_edge.errors import InputError, UsageError
+from i2uv_edge.errors import UsageError
 from i2uv_edge.evaluation import run as evaluation
 from i2uv_edge.evaluation.sharing import Shard
-from i2uv_edge.networks.checkpoint import load_checkpoint, network_of
 from i2uv_edge.networks.layers import macs
-from i2uv_edge.networks.model import Network, load_networks
-from i2uv_edge.networks.registry import build as build_network
+from i2uv_edge.networks.model import Network, load_networks, open_checkpoint
 from i2uv_edge.parity import Each, default_pairs, measure
 from i2uv_edge.quantization import (
     Quantization,
@@ -57,7 +55,6 @@ from i2uv_edge.scores import BASELINE, judge
 from i2uv_edge.spec import (
     GateSpec,
     ModelSpec,
-    NetworkSpec,
     RecipeSpec,
     load_gates,
     load_model,
@@ -195,10 +192,11 @@ def _evaluated(subject: Path) -> evaluation.Model:
         return evaluation.Model(
             contents.model, contents.specs, contents.atlases, runners, sum(margin) / 2
         )
-    spec, module = _network_of_checkpoint(subject)
+    network = open_checkpoint(subject)
+    spec = network.spec
     specs = {spec.role: spec}
     atlases = ModelAtlases.of_networks(specs)
-    chain = comparison.float_chain({spec.role: (spec, module)}, atlases)
+    chain = comparison.float_chain({spec.role: (spec, network.module)}, atlases)
     margin = SceneSettings().margin
     return evaluation.Model(spec.name, specs, atlases, [chain], sum(margin) / 2)
 
@@ -390,22 +388,6 @@ def _side_by_side() -> Iterator[Each]:
 
 def _torch_on_one_core() -> None:
     torch.set_num_threads(1)  # which holds for the thread that says it
-
-
-def _network_of_checkpoint(path: Path) -> tuple[NetworkSpec, torch.nn.Module]:
-    if not path.is_file():
-        raise InputError(f"there is no bundle or checkpoint at {path}", remedy="check the path")
-    name = network_of(path)
-    if name is None:
-        raise UsageError(
-            f"{path} does not say which network it belongs to",
-            expected="a bundle, or a checkpoint that `i2uv-edge train` wrote",
-            remedy="export it first: i2uv-edge export NETWORK --checkpoint FILE",
-        )
-    spec = load_network(name)
-    module = build_network(spec)
-    load_checkpoint(module, path)
-    return spec, module
 
 
 def _counted(items: Iterable[T], what: str, total: int, notify: Notify) -> Iterator[T]:

@@ -70,6 +70,7 @@ def open_checkpoint(path: Path, name: str = "") -> Network:
         raise UsageError(
             f"{path} does not say which network it belongs to",
             expected="a checkpoint that `i2uv-edge train` wrote, or the network's name beside it",
+            remedy="export it first: i2uv-edge export NETWORK --checkpoint FILE",
         )
     spec = load_network(name)
     module = build(spec)

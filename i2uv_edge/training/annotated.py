@@ -109,7 +109,8 @@ class AnnotatedPictures:
         raise InputError(
             f"sample {sample.id} of the data set has no mesh to learn from",
             expected="vertices and a camera, or a map",
-            remedy="choose a split that has them: dataset.split, dataset.held_out",
+            remedy="choose a split that has them (dataset.split, dataset.held_out), or name the "
+            "hand model that they are made from (dataset.mano)",
         )
 
     def _check(self, sample: HandSample, count: int) -> None:
