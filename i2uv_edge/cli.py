@@ -88,7 +88,12 @@ def commands() -> None:
     help="Weights to use instead of the bundled ones; one for each network.",
 )
 @click.option("--target", default="sd865", show_default=True, help="The device.")
-@click.option("--recipe", default="w8a8", show_default=True, help="How to quantize.")
+@click.option(
+    "--recipe",
+    default="",
+    metavar="NAME",
+    help="How to quantize.  [default: w8a8-qat with weights trained under it, else w8a8]",
+)
 @click.option(
     "--calibration",
     type=PATH,

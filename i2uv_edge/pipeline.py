@@ -29,8 +29,10 @@ from i2uv_edge.networks.layers import macs
 from i2uv_edge.networks.model import Network, load_networks, open_checkpoint
 from i2uv_edge.parity import Each, default_pairs, measure
 from i2uv_edge.quantization import (
+    POST_TRAINING,
     Quantization,
     calibration_of,
+    default_recipe,
     split_checkpoints,
     trained_weights,
 )
@@ -71,8 +73,6 @@ __all__ = ["calibrate", "evaluate", "export", "quantize", "train", "validate"]
 
 T = TypeVar("T")
 
-# The recipe whose gates an integer recipe without gates of its own is held to.
-POST_TRAINING = "w8a8"
 RUNNERS = 4  # at a time; with more, the slowest is what the others wait for
 CALIBRATION_SIZE = 256  # side of the pictures in a calibration set, enough for every network
 
@@ -102,13 +102,15 @@ def export(request: ExportRequest, notify: Notify | None = None) -> ExportResult
         that fails is no error here: the bundle is written, and its report says so.
     """
     notify = notify or _silent
-    model, recipe = load_model(request.model), load_recipe(request.recipe)
+    model, target = load_model(request.model), load_target(request.target)
+    asked = load_recipe(request.recipe) if request.recipe else None
     _check_meshes(model)
-    target, gates = load_target(request.target), _gates(recipe)
-    calibration = calibration_of(request.calibration, model, recipe)
     floats, stored = split_checkpoints(request.checkpoints)
     with write_bundle(request.destination, force=request.force) as folder:
         networks = load_networks(model, floats)
+        recipe = asked or default_recipe(model, networks, stored, request.calibration)
+        gates = _gates(recipe)
+        calibration = calibration_of(request.calibration, model, recipe)
         trained = trained_weights(model, recipe, networks, stored)
         calibrated = None
         if calibration is not None and request.calibration is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +23,25 @@ from i2uv_edge.quantizer.stored import StoredWeights, is_stored, read_stored
 from i2uv_edge.quantizer.trainable import trainable
 from i2uv_edge.requests import Notify
 from i2uv_edge.runners import TorchRunner
-from i2uv_edge.spec import ModelSpec, RecipeSpec, Role
+from i2uv_edge.spec import ModelSpec, RecipeSpec, Role, load_recipe
 from i2uv_edge.training import loop
 from i2uv_edge.training.config import TrainingConfig
 from i2uv_edge.training.imitation import Imitation
 from i2uv_edge.training.log import Progress
 
-__all__ = ["Quantization", "calibration_of", "split_checkpoints", "trained_weights"]
+__all__ = [
+    "POST_TRAINING",
+    "Quantization",
+    "calibration_of",
+    "default_recipe",
+    "split_checkpoints",
+    "trained_weights",
+]
+
+# The recipe that needs calibration alone, and whose gates an integer recipe without gates of its
+# own is held to.
+POST_TRAINING = "w8a8"
+TRAINED = "w8a8-qat"
 
 
 @dataclass(frozen=True)
@@ -200,6 +213,32 @@ def trained_weights(
                 remedy="drop it, or choose its recipe with --recipe",
             )
     return found
+
+
+def default_recipe(
+    model: ModelSpec,
+    networks: Mapping[Role, Network],
+    given: Sequence[Path],
+    calibration: Path | None,
+) -> RecipeSpec:
+    """The recipe where none is asked for: the one with training, if that was done to the weights.
+
+    Who names pictures to calibrate on wants ranges of these pictures, not those training left.
+
+    Raises
+    ------
+    UsageError, InputError
+        Of the files ``given``, as in `trained_weights`.
+    """
+    recipe = load_recipe(TRAINED)
+    if given:
+        trained_weights(model, recipe, networks, given)
+        return recipe
+    if calibration is None and set(recipe.training) & set(networks):
+        with contextlib.suppress(UsageError):
+            trained_weights(model, recipe, networks, given)
+            return recipe
+    return load_recipe(POST_TRAINING)
 
 
 def calibration_of(

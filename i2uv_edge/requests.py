@@ -52,7 +52,8 @@ class ExportRequest:
     target
         The device, by name or path.
     recipe
-        The recipe, by name or path.
+        The recipe, by name or path; empty: w8a8-qat where there are weights trained under it and no
+        `calibration`, else w8a8.
     calibration
         A folder of pictures; None is the bundled one.
     output
@@ -64,7 +65,7 @@ class ExportRequest:
     model: str = "edge"
     checkpoints: tuple[Path, ...] = ()
     target: str = "sd865"
-    recipe: str = "w8a8"
+    recipe: str = ""
     calibration: Path | None = None
     output: Path | None = None
     force: bool = False

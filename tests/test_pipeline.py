@@ -256,7 +256,9 @@ def test_evaluate_of_a_bundle_states_numbers_and_no_verdict(bundle: Path) -> Non
 def test_evaluate_of_a_checkpoint_agrees_with_its_bundle(
     toy: Toy, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "load_network", lambda name: spec.load_network(toy.affinenet))
+    monkeypatch.setattr(
+        "i2uv_edge.networks.model.load_network", lambda name: spec.load_network(toy.affinenet)
+    )
     document = json.loads(run("evaluate", str(toy.affinenet_weights), "--json").out)
     (alone,) = rows(document, candidate="float", metric="pa_mpvpe_mm")
     report = json.loads((bundle / "report.json").read_text())
@@ -269,7 +271,9 @@ def test_evaluate_of_a_checkpoint_agrees_with_its_bundle(
 
 
 def test_evaluate_of_an_srnet_feeds_it_true_maps(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "load_network", lambda name: spec.load_network(toy.srnet))
+    monkeypatch.setattr(
+        "i2uv_edge.networks.model.load_network", lambda name: spec.load_network(toy.srnet)
+    )
     ended = run("evaluate", str(toy.srnet_weights), "--json")
     assert ended.code == 0, ended.err
     (error,) = rows(json.loads(ended.out), stage="srnet", metric="pa_mpvpe_mm")
@@ -279,7 +283,9 @@ def test_evaluate_of_an_srnet_feeds_it_true_maps(toy: Toy, monkeypatch: pytest.M
 def test_evaluate_does_not_blame_a_network_that_has_learned_nothing(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "load_network", lambda name: spec.load_network(toy.affinenet))
+    monkeypatch.setattr(
+        "i2uv_edge.networks.model.load_network", lambda name: spec.load_network(toy.affinenet)
+    )
     path = tmp_path / "fresh.safetensors"
     torch.manual_seed(0)
     save_checkpoint(build(spec.load_network(toy.affinenet)), path, {"network": "toy-affinenet"})

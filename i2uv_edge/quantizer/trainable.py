@@ -32,6 +32,10 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
 
     Warps take their training form, and the gradient does not go through their coordinates: where
     to look better is nothing a few millimetres of rounding can tell. The picture's own range stays.
+
+    Weights start in the middle of their integers. Where they were, one in fifty lies so near to a
+    boundary that an optimiser's first steps, which are mostly noise, push it over; from the middle
+    only those move that many samples agree on.
     """
     made = copy.deepcopy(graph)
     for node in list(made.graph.nodes):
@@ -43,6 +47,11 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
             node.args = (node.args[0], where)
     made.recompile()
     made.requires_grad_(True)
+    with torch.no_grad():
+        for conv in made.modules():
+            if isinstance(conv, QuantConv2d):
+                integers = torch.from_numpy(conv.integer_weight())
+                conv.weight.copy_(integers * conv.scale[:, None, None, None])
     picture = next(node for node in made.graph.nodes if node.op == "placeholder")
     for node in picture.users:
         if kind_of(node) == "quantizer":

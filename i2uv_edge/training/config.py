@@ -140,6 +140,8 @@ class TrainingConfig:
     predicted_maps : SRNet: part of the inputs that are an AffineNet's, or perturbed like those
     affinenet : SRNet: checkpoint of the AffineNet, frozen, whose maps these are; empty: perturbed
     smoothing : SRNet: standard deviation, in texels, of the Gaussian that the relief is smoothed by
+    relative_steps : learning_rate counts in parts of each tensor's first root mean square; for
+        trained networks, where Adam's steps of one size for all would shake the small tensors
     range_rate : quantization-aware training: learning rate of the ranges over that of the weights
     labels : quantization-aware training: weight of the true maps; that of the float network's is 1
     teacher : checkpoint of the AffineNet to learn from instead of annotations
@@ -173,6 +175,7 @@ class TrainingConfig:
     predicted_maps: float = 0.5
     affinenet: str = ""
     smoothing: float = 0.0
+    relative_steps: bool = False
     range_rate: float = 0.0
     labels: float = 0.0
     teacher: str = ""

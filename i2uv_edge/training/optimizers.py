@@ -24,6 +24,7 @@ ROUNDS = 5
 # A step of singular values 1 times 0.2 sqrt(larger side) has the size of one of Adam's, so both
 # take one learning rate (Liu et al., "Muon is scalable for LLM training", 2025, section 2.2).
 ADAM_SIZE = 0.2
+SMALLEST_SIZE = 1e-3
 STRETCH = "stretch"  # the parameter that a quantizer's range is trained by
 EPSILON = 1e-8  # of Adam
 MAPS_AND_PICTURES = 4  # as many channels at most have pictures, and maps with their confidence
@@ -47,6 +48,8 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> Optimizer:
             dtype=torch.float32 if config.precision == "float32" else torch.bfloat16,
         )
     groups: list[dict[str, Any]] = [{"params": parameters}]
+    if config.relative_steps:
+        groups = [{"params": [item], "factor": _size(item)} for item in parameters]
     if ranges:
         groups.append({"params": ranges, "factor": config.range_rate, "weight_decay": 0.0})
     return AdamW(groups, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
@@ -139,6 +142,11 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
     result: Tensor = x.T if tall else x
     return result.float()
+
+
+def _size(parameter: Tensor) -> float:
+    """Root mean square; of a tensor that starts at zero, enough to leave it."""
+    return max(float(parameter.detach().square().mean().sqrt()), SMALLEST_SIZE)
 
 
 def _is_matrix(parameter: Tensor) -> bool:
