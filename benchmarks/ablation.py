@@ -38,6 +38,7 @@ __all__ = ["COMPARISONS", "Budget", "Comparison", "Run", "Variant", "charts", "r
 
 NETWORK = "affinenet-tiny"
 NOTE = "run.json"
+PICTURES = "pictures"
 EVALUATIONS = 8  # of a run
 # As `i2uv-edge train --set` takes them; the rest is the network's own training file.
 COMMON = ("first_edition=0.5", "coarse_edges=1.0", "warmup_steps=100", "workers=0", "threads=1")
@@ -87,7 +88,7 @@ COMPARISONS = (
         "warps",
         "Affine connections: how many of the finer stages fetch by a warp, from the coarsest",
         128,
-        30_000,
+        40_000,
         (
             BASE,
             Variant("no warps", {"warps": 0}),
@@ -99,7 +100,7 @@ COMPARISONS = (
         "losses",
         "Loss terms and training",
         128,
-        30_000,
+        40_000,
         (
             BASE,
             Variant("seam 0.1", settings=("loss.seam=0.1",)),
@@ -115,7 +116,7 @@ COMPARISONS = (
         "maps",
         "Side of the predicted map",
         256,
-        16_000,
+        12_000,
         (
             Variant("map 64"),
             Variant(
@@ -259,8 +260,9 @@ def train_run(run: Run, folder: Path) -> None:
             )
             print(line, file=sys.stderr, flush=True)
 
-    resume = (folder / STATE).is_file()
-    train(run.spec, run.config, folder, resume=resume, report=report)
+    # All runs of a comparison see the same pictures: the first one draws them.
+    config = replace(run.config, kept=str(folder.parent / PICTURES))
+    train(run.spec, config, folder, resume=(folder / STATE).is_file(), report=report)
 
 
 def is_done(run: Run, folder: Path) -> bool:

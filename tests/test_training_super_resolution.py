@@ -54,7 +54,7 @@ def test_sample_is_made_of_seed_and_index_alone(relief: SuperResolution) -> None
 
 def test_maps_are_normalised_by_the_coarse_hand(relief: SuperResolution) -> None:
     batch = batch_of(relief)
-    given, target, _ = relief.pair(batch)
+    given, target = relief.pair(batch)
     assert given.shape == (2, 3, 32, 32)
     assert target.shape == (2, 3, 128, 128)
     coarse = relief.coarse.read_vertices(given).numpy()
@@ -142,7 +142,7 @@ def test_network_looks_at_the_picture_of_the_hand_that_is_asked_for(
     with torch.no_grad():
         assert follows.affinenet is not None
         made = follows.affinenet(super_resolution.pictures(batch["picture"]))
-    given, _, _ = follows.pair(batch)
+    given, _ = follows.pair(batch)
     low, span = extent(follows.coarse.read_vertices(made))
     wanted = (made - low.transpose(1, 2)[..., None]) / span.transpose(1, 2)[..., None]
     torch.testing.assert_close(given, wanted.clamp(-0.25, 1.25), atol=1e-5, rtol=1e-4)
@@ -168,7 +168,7 @@ def test_errors_over_the_whole_hand_are_shared_and_those_of_a_texel_are_not(
     exact = answering(relief, maps).pair(batch)[1]
     bent = maps.clone()
     bent[:, 0] += 0.5 * bent[:, 1]  # sheared: an error that varies slowly
-    _, target, _ = answering(relief, bent).pair(batch)
+    _, target = answering(relief, bent).pair(batch)
     low, span = extent(relief.coarse.read_vertices(bent))
     sheared = batch["fine"].clone()
     sheared[..., 0] += 0.5 * sheared[..., 1]
@@ -177,7 +177,7 @@ def test_errors_over_the_whole_hand_are_shared_and_those_of_a_texel_are_not(
     unmoved = (relief.fine.read_vertices(exact) - wanted).abs().mean()
     assert apart < 0.2 * unmoved
     noise = 0.002 * torch.randn(maps.shape, generator=torch.Generator().manual_seed(0))
-    _, target, _ = answering(relief, maps + noise).pair(batch)
+    _, target = answering(relief, maps + noise).pair(batch)
     low, span = extent(relief.coarse.read_vertices(maps + noise))
     moved = relief.fine.read_vertices(target) * span + low - batch["fine"]
     assert moved.std() < 0.35 * noise.std()
@@ -203,8 +203,8 @@ def test_gaussian_is_that_of_scipy() -> None:
 
 def test_smoothed_target_loses_fine_relief_and_keeps_positions(relief: SuperResolution) -> None:
     batch = batch_of(relief)
-    _, sharp, _ = relief.pair(batch)
-    _, soft, _ = changed(relief, smoothing=1.5).pair(batch)
+    _, sharp = relief.pair(batch)
+    _, soft = changed(relief, smoothing=1.5).pair(batch)
     mask = relief.fine.mask
     coarse = relief.under.rasterise(
         (batch["coarse"] - extent(batch["coarse"])[0]) / extent(batch["coarse"])[1]

@@ -9,8 +9,6 @@ range is a tenth of a step of an int8 map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from i2uv_edge.networks.layers import DepthToSpace, Upsample
@@ -27,30 +25,18 @@ class SRNetEdge(nn.Module):
         Number of 3x3 convolutions, at least 2.
     factor
         Enlargement of the map's side.
-    dilations
-        Of the convolutions before the last: how far apart the texels are that each looks at. All 1
-        sees 11 texels across at depth 5, half a finger; what a finger should look like where
-        AffineNet's map crumples it shows only in more. Empty: all 1.
     """
 
-    def __init__(
-        self, *, width: int = 32, depth: int = 5, factor: int = 4, dilations: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, *, width: int = 32, depth: int = 5, factor: int = 4) -> None:
         super().__init__()
         if depth < 2:
             raise ValueError(f"depth {depth}: SRNet needs at least 2 convolutions")
-        apart = list(dilations) or [1] * (depth - 1)
-        if len(apart) != depth - 1 or min(apart) < 1:
-            raise ValueError(
-                f"dilations {list(dilations)} must hold {depth - 1} numbers of at least 1"
-            )
         if width < 1 or factor < 1:
             raise ValueError(f"width {width} and factor {factor} must be at least 1")
         self.factor = factor
-        layers: list[nn.Module] = []
-        for number, step in enumerate(apart):
-            inputs = width if number else 3
-            layers += [nn.Conv2d(inputs, width, 3, padding=step, dilation=step), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.last = nn.Conv2d(width, 3 * factor * factor, 3, padding=1)
         self.expand = DepthToSpace(factor, 3)

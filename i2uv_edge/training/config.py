@@ -19,7 +19,7 @@ RESERVED_SEEDS = 1 << 40
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss terms (I2UV-HandNet, section 3.2; vertex, seam, depth: its archive's).
+    """Weights of the loss terms (I2UV-HandNet, section 3.2; the last three are its archive's).
 
     Attributes
     ----------
@@ -29,7 +29,6 @@ class LossWeights:
     vertex : L1 on the vertices that are read from the finest map
     seam : L1 between the texels of the finest map that hold one vertex on two charts
     depth : L1 on the depth of the finest map after the mean depth was taken from both sides
-    normal : SRNet: 1 - cosine of the angle between the faces' normals and the true ones
     """
 
     map: float = 1.0
@@ -38,7 +37,6 @@ class LossWeights:
     vertex: float = 0.0
     seam: float = 0.0
     depth: float = 0.0
-    normal: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,7 @@ class TrainingConfig:
     coarse_edges : part of the rendered pictures drawn without supersampling, in half the time
     first_edition : part of the rendered pictures made the way the frozen sets were, whose light,
         backgrounds and poses are plainer
+    kept : folder where rendered pictures are kept, for other runs to read instead of drawing them
     predicted_maps : SRNet: part of the inputs that are an AffineNet's, or perturbed like those
     affinenet : SRNet: checkpoint of the AffineNet, frozen, whose maps these are; empty: perturbed
     smoothing : SRNet: standard deviation, in texels, of the Gaussian that the relief is smoothed by
@@ -172,6 +171,7 @@ class TrainingConfig:
     tensorboard: bool = False
     coarse_edges: float = 0.0
     first_edition: float = 0.0
+    kept: str = ""
     predicted_maps: float = 0.5
     affinenet: str = ""
     smoothing: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,25 +18,12 @@ from i2uv_edge.networks.affinenet_edge import AffineNetEdge
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.training.annotated import AnnotatedPictures
 from i2uv_edge.training.config import TrainingConfig
+from i2uv_edge.training.kept import KeptPictures
 from i2uv_edge.training.losses import MapLoss, resize
 from i2uv_edge.training.surface import Surface
-from i2uv_edge.training.task import Batch, Sample, array, pictures
+from i2uv_edge.training.task import Batch, Sample, Source, array, pictures
 
 SUPERVISED = 4  # the finest stages, which weigh the same (I2UV-HandNet, section 3.2)
-
-
-class Source(Protocol):
-    """Annotated pictures without end."""
-
-    def atlas(self, size: int) -> Atlas:
-        """The atlas of their mesh for maps of side ``size``."""
-
-    def sample(self, seed: int, index: int) -> Sample:
-        """Picture ``index`` of the run.
-
-        ``picture`` (S, S, 3) uint8 RGB, ``coarse`` (V, 3) float32 map units, ``scale_mm`` () how
-        many millimetres one is.
-        """
 
 
 class RenderedPictures:
@@ -74,10 +61,11 @@ def picture_source(config: TrainingConfig, size: int) -> Source:
     if config.dataset.kind != "rendered":
         return AnnotatedPictures(config, size)
     backgrounds = config.augmentation.backgrounds
-    return RenderedPictures(
-        SceneSettings(size=size, coarse_edges=config.coarse_edges, backgrounds=backgrounds),
-        config.first_edition,
-    )
+    settings = SceneSettings(size=size, coarse_edges=config.coarse_edges, backgrounds=backgrounds)
+    drawn = RenderedPictures(settings, config.first_edition)
+    if not config.kept:
+        return drawn
+    return KeptPictures(drawn, Path(config.kept), f"{settings} {config.first_edition}")
 
 
 class PictureToMap:
@@ -142,4 +130,4 @@ def stages(module: nn.Module, picture: Tensor, truth: Tensor | None) -> tuple[Te
     return tuple(supervised)
 
 
-__all__ = ["PictureToMap", "RenderedPictures", "Source", "picture_source", "stages"]
+__all__ = ["PictureToMap", "RenderedPictures", "picture_source", "stages"]

@@ -74,7 +74,6 @@ class SuperResolution:
         self.map_loss = MapLoss.of(self.fine, config.loss)
         self.predicted = config.predicted_maps
         self.smoothing = config.smoothing
-        self.normal = config.loss.normal
 
     def sample(self, seed: int, index: int) -> Sample:
         """One hand: ``coarse`` and ``fine`` vertices in map units, each ``scale_mm`` millimetres.
@@ -119,17 +118,10 @@ class SuperResolution:
     def loss(self, module: nn.Module, batch: Batch, progress: float, coin: float) -> Tensor:
         """Loss against the fine surface, wherever the given map has it."""
         del progress, coin
-        given, target, span = self.pair(batch)
-        made = module(given).float()
+        given, target = self.pair(batch)
         # In units of a hundredth of the hand: the relief is so small that the L1 of map units would
         # leave Adam's epsilon in charge.
-        total = 100.0 * self.map_loss.finest(made, target)
-        if self.normal:
-            normals = self.fine.normals(self.fine.read_vertices(made) * span)
-            # The true hand's, and not the target's: how a finger is turned is no shared error.
-            cosine = (normals * self.fine.normals(batch["fine"])).sum(-1)
-            total = total + self.normal * (1.0 - cosine).mean()
-        return total
+        return 100.0 * self.map_loss.finest(module(given).float(), target)
 
     def score(self, module: nn.Module, batch: Batch) -> FloatArray:
         """Mean vertex error on true coarse maps."""
@@ -141,17 +133,14 @@ class SuperResolution:
         error = (vertices - (fine - low) / span) * span * batch["scale_mm"][:, None, None]
         return array(error.norm(dim=-1).mean(-1))
 
-    def pair(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network is given, and what it should make of it; both normalised.
-
-        The third, (N, 1, 3), is what they were divided by, map units.
-        """
+    def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the network is given, and what it should make of it; both normalised."""
         self._move(batch)
         # Not under autocast: a bfloat16 map has steps of a millimetre.
         with torch.no_grad(), torch.autocast(batch["coarse"].device.type, enabled=False):
             return self._pair(batch)
 
-    def _pair(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         coarse, fine = batch["coarse"], batch["fine"]
         maps, vertices, shared = self.coarse.rasterise(coarse), coarse, torch.zeros_like(coarse)
         if "seen" in batch and self.affinenet is not None:
@@ -172,7 +161,7 @@ class SuperResolution:
             given = given + resize(smooth, self.coarse.size)
             given = given + batch["rough"].permute(0, 3, 1, 2)
             target = target + resize(smooth, self.fine.size)
-        return given.clamp(*ChainSpec().clip), target, span
+        return given.clamp(*ChainSpec().clip), target
 
     def _smoothed(self, relief: Tensor) -> Tensor:
         """The relief through a Gaussian over the surface's own texels.

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from i2uv_edge.hand.atlas import Atlas
 
@@ -19,7 +18,6 @@ class Surface(nn.Module):
 
     mask: Tensor
     seams: Tensor
-    faces: Tensor
     _corners: Tensor
     _shares: Tensor
     _index: Tensor
@@ -32,7 +30,6 @@ class Surface(nn.Module):
         for name, array in (
             ("mask", atlas.mask),
             ("seams", atlas.seams.T.astype(np.int64)),
-            ("faces", atlas.faces.T.astype(np.int64)),
             ("_corners", corners.T.astype(np.int64)),
             ("_shares", shares.T[..., None]),
             ("_index", atlas.texel_index.T.astype(np.int64)),
@@ -53,11 +50,6 @@ class Surface(nn.Module):
         for index, weight in zip(self._index[1:], self._weight[1:], strict=True):
             total = total + flat[:, :, index] * weight
         return total.transpose(1, 2)
-
-    def normals(self, vertices: Tensor) -> Tensor:
-        """(N, F, 3) unit normals of the faces; 0 for a face without area."""
-        first, second, third = (vertices[:, corner] for corner in self.faces)
-        return F.normalize(torch.linalg.cross(second - first, third - first), dim=-1, eps=1e-12)
 
     def disagreement(self, maps: Tensor) -> Tensor:
         """(N, 3, S) difference between the two texels of every seam."""

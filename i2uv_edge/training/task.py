@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from i2uv_edge.hand.atlas import Atlas
 from i2uv_edge.hand.model import FloatArray
 from i2uv_edge.training.config import RESERVED_SEEDS
 
@@ -37,6 +38,20 @@ class Task(Protocol):
 
     def score(self, module: nn.Module, batch: Batch) -> FloatArray:
         """(N,) error in millimetres."""
+
+
+class Source(Protocol):
+    """Annotated pictures without end."""
+
+    def atlas(self, size: int) -> Atlas:
+        """The atlas of their mesh for maps of side ``size``."""
+
+    def sample(self, seed: int, index: int) -> Sample:
+        """Picture ``index`` of the run.
+
+        ``picture`` (S, S, 3) uint8 RGB, ``coarse`` (V, 3) float32 map units, ``scale_mm`` () how
+        many millimetres one is.
+        """
 
 
 def pictures(stored: Tensor) -> Tensor:
