@@ -86,7 +86,12 @@ def draw(curves: Mapping[str, Curve], path: Path, *, title: str = "") -> Path:
     try:
         import matplotlib
         from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+        from matplotlib.ticker import (
+            LogLocator,
+            MaxNLocator,
+            NullFormatter,
+            StrMethodFormatter,
+        )
     except ImportError as error:
         raise MissingDependencyError(
             "matplotlib, which draws the curves, is not installed",
@@ -113,6 +118,7 @@ def draw(curves: Mapping[str, Curve], path: Path, *, title: str = "") -> Path:
             axes.set_yscale("log")
             axes.set(xlabel="step", title=what)
             axes.grid(which="both", color="0.9", linewidth=0.6)
+            axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.spines[["top", "right"]].set_visible(False)
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

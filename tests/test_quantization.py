@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from conftest import move_in
 from model_toys import Ended, Toy, run
 from safetensors import safe_open
 
+from i2uv_edge import resources
 from i2uv_edge.bundle import Bundle
 from i2uv_edge.data.pictures import list_pictures
+from i2uv_edge.networks.checkpoint import save_checkpoint
+from i2uv_edge.networks.model import load_networks
+from i2uv_edge.quantization import default_recipe, trained_weights
 from i2uv_edge.quantizer.stored import is_stored, read_stored, write_stored
+from i2uv_edge.spec import load_model, load_recipe
 
 FEW = [
     part
@@ -188,6 +194,36 @@ def test_trained_weights_under_a_recipe_without_training_are_refused(
     ended = toy.export(tmp_path / "bundle", "--recipe", "w8a8", "--checkpoint", str(weights))
     assert ended.code == 2
     assert weights.name in ended.err
+
+
+def bundled(toy: Toy, weights: Path, folder: Path) -> Path:
+    """A model whose float and trained weights both come with the package, from ``folder``."""
+    for path in (toy.affinenet_weights, toy.srnet_weights, weights):
+        shutil.copy(path, folder)
+    model = folder / "toy.toml"
+    model.write_text(
+        toy.model.read_text()
+        + f'[checkpoints]\naffinenet = "{toy.affinenet_weights.name}"\n'
+        + f'srnet = "{toy.srnet_weights.name}"\n[quantized]\naffinenet = "{weights.name}"\n'
+    )
+    return model
+
+
+@pytest.mark.usefixtures("toy_world")
+def test_trained_weights_that_are_bundled_make_their_recipe_the_default(
+    toy: Toy, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(bundled(toy, weights, tmp_path))
+    monkeypatch.setattr(resources, "checkpoints", lambda: tmp_path)
+    networks = load_networks(model)
+    assert default_recipe(model, networks, (), None).name == "w8a8-qat"
+    (stored,) = trained_weights(model, load_recipe("w8a8-qat"), networks, ()).values()
+    assert stored.network == "toy-affinenet"
+    # Pictures of one's own to calibrate on, and weights that training has not seen, have it not.
+    assert default_recipe(model, networks, (), toy.data).name == "w8a8"
+    others = tmp_path / "others.safetensors"
+    save_checkpoint(networks["affinenet"].module, others, {"network": "another"})
+    assert default_recipe(model, load_networks(model, [others]), (), None).name == "w8a8"
 
 
 def test_a_recipe_without_training_trains_nothing(toy: Toy, tmp_path: Path) -> None:

@@ -124,3 +124,21 @@ def test_state_goes_on() -> None:
     step(broken, again, 2)
     torch.testing.assert_close(whole.weight, broken.weight, atol=0, rtol=0)
     torch.testing.assert_close(whole.bias, broken.bias, atol=0, rtol=0)
+
+
+def test_relative_steps_are_in_parts_of_a_tensor_s_size() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 3, 1, bias=False))
+    with torch.no_grad():
+        network[0].weight.fill_(2.0)
+        network[1].weight.zero_()
+    made = make_optimizer(network, replace(CONFIG, relative_steps=True))
+    assert [group["factor"] for group in made.param_groups] == [2.0, 1e-3]
+
+
+def test_ranges_have_a_rate_of_their_own_and_do_not_decay() -> None:
+    network = nn.Conv2d(3, 4, 1)
+    network.register_parameter("stretch", nn.Parameter(torch.zeros(())))
+    weights, ranges = make_optimizer(network, replace(CONFIG, range_rate=0.1)).param_groups
+    assert len(weights["params"]) == 2
+    assert ranges["params"] == [network.stretch]
+    assert (ranges["factor"], ranges["weight_decay"]) == (0.1, 0.0)
