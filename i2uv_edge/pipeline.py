@@ -289,7 +289,7 @@ def quantize(request: QuantizeRequest, notify: Notify | None = None) -> Quantize
             role, config, folder, resume=request.resume, notify=notify, report=report
         )
         files.append(request.destination / f"{name}.{recipe.name}.safetensors")
-        if leads():
+        if stored is not None:
             write_stored(files[-1], stored)
     return QuantizeResult(tuple(files), scores, leads())
 

@@ -97,10 +97,11 @@ class Quantization:
         resume: bool = False,
         notify: Notify,
         report: Callable[[Progress], None],
-    ) -> StoredWeights:
+    ) -> StoredWeights | None:
         """Calibrate a network, then train it to answer as its float form does.
 
-        ``output`` holds the run, as `training.loop.train` says.
+        ``output`` holds the run, as `training.loop.train` says. Of several processes that train
+        together the first gets the weights, the others None.
 
         Raises
         ------
@@ -120,11 +121,11 @@ class Quantization:
             return trainable(before.graph)
 
         loop.tune(start, task, config, output, resume=resume, save=finish, report=report)
-        (after,) = made
-        assert after.tensors is not None
-        return StoredWeights(
-            network.spec.name, network.source_sha256, after.encodings, after.tensors
-        )
+        for after in made:
+            assert after.tensors is not None
+            name, parent = network.spec.name, network.source_sha256
+            return StoredWeights(name, parent, after.encodings, after.tensors)
+        return None
 
     def _counted_feeds(self, role: Role, notify: Notify) -> Iterator[NDArray[np.float32]]:
         total = len(self.calibration.paths)

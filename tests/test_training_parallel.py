@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 import torch
 from network_toys import AFFINENET
-from torch import distributed
+from quantizer_toys import pictures, recipe, tiny_affinenet
+from torch import distributed, nn
 from training_toys import CONFIG, Maps
 
 from i2uv_edge.errors import UsageError
+from i2uv_edge.quantizer.network import quantize
+from i2uv_edge.quantizer.trainable import trainable
 from i2uv_edge.training import loop
-from i2uv_edge.training.loop import LOG, STATE, train
+from i2uv_edge.training.loop import LOG, STATE, train, tune
 from i2uv_edge.training.parallel import Crew, crew, leads
 
 
@@ -74,6 +77,30 @@ def losses(folder: Path, **changes: Any) -> list[tuple[float, float | None]]:
 def state(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(folder / STATE, weights_only=True)
     return content
+
+
+def test_a_quantized_network_is_trained_together_too(tmp_path: Path) -> None:
+    network = quantize(
+        tiny_affinenet(),
+        recipe("*.head", "*.warp"),
+        [pictures(4, 64)],
+        network_role="affinenet",
+    )
+
+    def work(rank: int) -> tuple[int, int]:
+        saved: list[nn.Module] = []
+        reported: list[float] = []
+        tune(
+            lambda: trainable(network.graph),
+            Maps(),
+            replace(CONFIG, steps=2),
+            tmp_path / "run",
+            save=saved.append,
+            report=lambda progress: reported.append(progress.loss),
+        )
+        return len(saved), len(reported)
+
+    assert together(tmp_path / "meet", work) == [(1, 2), (0, 0)]
 
 
 @pytest.mark.parametrize(

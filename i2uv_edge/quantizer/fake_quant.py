@@ -68,7 +68,7 @@ class _Rounded(torch.autograd.Function):
         inside = (steps >= least - 0.5) & (steps <= most + 0.5)
         rounded = torch.round(steps).clamp_(least, most)
         ctx.save_for_backward(inside, rounded - steps.mul_(inside))
-        ctx.shape = scale.shape
+        ctx.shape, ctx.strides = scale.shape, x.stride()
         return rounded * scale
 
     @staticmethod
@@ -76,7 +76,10 @@ class _Rounded(torch.autograd.Function):
         inside, moved = ctx.saved_tensors
         (gradient,) = gradients
         to_scale = (gradient * moved).sum_to_size(ctx.shape) if ctx.needs_input_grad[1] else None
-        return gradient * inside, to_scale, None, None, None
+        # Laid out as x is: processes that train together sum gradients as they lie in memory.
+        to_x = gradient.new_empty_strided(gradient.shape, ctx.strides)
+        torch.mul(gradient, inside, out=to_x)
+        return to_x, to_scale, None, None, None
 
 
 def _rounded(x: Tensor, scale: Tensor, zero: int, low: int, high: int) -> Tensor:

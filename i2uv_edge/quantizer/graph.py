@@ -137,6 +137,7 @@ def prepare(module: nn.Module, input_shape: tuple[int, int, int, int]) -> fx.Gra
     _fold_batch_norms(graph)
     _note_shapes(graph, input_shape)
     _fold_code_constants(graph)
+    graph.delete_all_unused_submodules()  # what was folded must not look like something to train
     for node in graph.graph.nodes:
         kind_of(node)
     return graph
