@@ -32,6 +32,7 @@ from i2uv_edge.quantization import (
     POST_TRAINING,
     Quantization,
     calibration_of,
+    check_calibration,
     default_recipe,
     split_checkpoints,
     trained_weights,
@@ -105,6 +106,8 @@ def export(request: ExportRequest, notify: Notify | None = None) -> ExportResult
     model, target = load_model(request.model), load_target(request.target)
     asked = load_recipe(request.recipe) if request.recipe else None
     _check_meshes(model)
+    if asked is not None:
+        check_calibration(request.calibration, model, asked)  # before weights are read
     floats, stored = split_checkpoints(request.checkpoints)
     with write_bundle(request.destination, force=request.force) as folder:
         networks = load_networks(model, floats)

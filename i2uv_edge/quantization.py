@@ -33,6 +33,7 @@ __all__ = [
     "POST_TRAINING",
     "Quantization",
     "calibration_of",
+    "check_calibration",
     "default_recipe",
     "split_checkpoints",
     "trained_weights",
@@ -242,6 +243,17 @@ def default_recipe(
     return load_recipe(POST_TRAINING)
 
 
+def check_calibration(folder: Path | None, model: ModelSpec, recipe: RecipeSpec) -> None:
+    """Refuse a folder of pictures where there is nothing to calibrate on pictures (UsageError)."""
+    what = ""
+    if recipe.is_float:
+        what = f"the recipe {recipe.name} quantizes nothing"
+    elif model.affinenet is None:
+        what = f"{model.name} takes maps, not pictures"
+    if what and folder is not None:
+        raise UsageError(f"{what}, so there is nothing to calibrate", remedy="drop --calibration")
+
+
 def calibration_of(
     folder: Path | None, model: ModelSpec, recipe: RecipeSpec
 ) -> CalibrationSet | None:
@@ -250,17 +262,11 @@ def calibration_of(
     Raises
     ------
     UsageError
-        A folder was named, and there is nothing to calibrate on pictures.
+        As for `check_calibration`.
     InputError
-        There is no picture in it.
+        There is no picture in the folder.
     """
-    what = ""
-    if recipe.is_float:
-        what = f"the recipe {recipe.name} quantizes nothing"
-    elif model.affinenet is None:
-        what = f"{model.name} takes maps, not pictures"
-    if what and folder is not None:
-        raise UsageError(f"{what}, so there is nothing to calibrate", remedy="drop --calibration")
+    check_calibration(folder, model, recipe)
     if recipe.is_float:
         return None
     return CalibrationSet.of_folder(folder or resources.calibration_data() / "pictures")
