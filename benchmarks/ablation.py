@@ -41,7 +41,14 @@ NOTE = "run.json"
 PICTURES = "pictures"
 EVALUATIONS = 8  # of a run
 # As `i2uv-edge train --set` takes them; the rest is the network's own training file.
-COMMON = ("first_edition=0.5", "coarse_edges=1.0", "warmup_steps=100", "workers=0", "threads=1")
+COMMON = (
+    "optimizer=adam",
+    "first_edition=0.5",
+    "coarse_edges=1.0",
+    "warmup_steps=100",
+    "workers=0",
+    "threads=1",
+)
 
 
 @dataclass(frozen=True)
