@@ -40,6 +40,30 @@ as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
 force = click.option("--force", is_flag=True, help="Replace what lies at the output.")
+checkpoints_option = click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Weights to use instead of the bundled ones; one for each network.",
+)
+calibration_option = click.option(
+    "--calibration",
+    type=PATH,
+    metavar="DIR",
+    help="Pictures to take ranges from.  [default: the bundled ones]",
+)
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any key of the settings, like loss.seam=0.1; may be repeated.",
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on from the last checkpoint in the output."
+)
 
 
 def run() -> None:
@@ -79,14 +103,7 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("model", default="edge")
-@click.option(
-    "--checkpoint",
-    "checkpoints",
-    type=PATH,
-    multiple=True,
-    metavar="FILE",
-    help="Weights to use instead of the bundled ones; one for each network.",
-)
+@checkpoints_option
 @click.option("--target", default="sd865", show_default=True, help="The device.")
 @click.option(
     "--recipe",
@@ -94,12 +111,7 @@ def commands() -> None:
     metavar="NAME",
     help="How to quantize.  [default: w8a8-qat with weights trained under it, else w8a8]",
 )
-@click.option(
-    "--calibration",
-    type=PATH,
-    metavar="DIR",
-    help="Pictures to take ranges from.  [default: the bundled ones]",
-)
+@calibration_option
 @click.option(
     "-o", "--output", type=PATH, metavar="DIR", help="The bundle to write.  [default: build/TARGET]"
 )
@@ -243,13 +255,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
 @click.option("--teacher", type=PATH, metavar="FILE", help="Weights of an AffineNet to learn from.")
 @click.option("--images", type=PATH, metavar="DIR", help="Pictures to learn from it on.")
 @click.option("--tensorboard", is_flag=True, default=None, help="Write TensorBoard's logs too.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any key of the settings, like loss.seam=0.1; may be repeated.",
-)
+@settings_option
 @click.option(
     "--initial",
     type=PATH,
@@ -263,7 +269,7 @@ def evaluate(as_json: bool, **options: Any) -> None:
     metavar="DIR",
     help="Folder of checkpoints.  [default: build/train/NETWORK]",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the output.")
+@resume_option
 @as_json
 def train(as_json: bool, **options: Any) -> None:
     """Train NETWORK on rendered hands, on a data set, or on what a teacher makes of pictures.
@@ -289,33 +295,15 @@ def train(as_json: bool, **options: Any) -> None:
 @commands.command()
 @click.argument("model", default="edge")
 @click.option("--recipe", default="w8a8-qat", show_default=True, help="How to quantize.")
-@click.option(
-    "--checkpoint",
-    "checkpoints",
-    type=PATH,
-    multiple=True,
-    metavar="FILE",
-    help="Float weights to use instead of the bundled ones; one for each network.",
-)
-@click.option(
-    "--calibration",
-    type=PATH,
-    metavar="DIR",
-    help="Pictures to take ranges from.  [default: the bundled ones]",
-)
+@checkpoints_option
+@calibration_option
 @click.option(
     "--images",
     type=PATH,
     metavar="DIR",
     help="Pictures to train on; they need no annotations.  [default: rendered hands]",
 )
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a setting of the recipe's training; may be repeated.",
-)
+@settings_option
 @click.option(
     "-o",
     "--output",
@@ -323,7 +311,7 @@ def train(as_json: bool, **options: Any) -> None:
     metavar="DIR",
     help="Folder for the weights and the run.  [default: build/quantized/MODEL]",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run at the output.")
+@resume_option
 @as_json
 def quantize(
     as_json: bool, checkpoints: tuple[Path, ...], settings: tuple[str, ...], **options: Any

@@ -155,9 +155,11 @@ class Quantization:
             yield runner({runner.input.name: pictures})[runner.output.name]
 
 
-def split_checkpoints(paths: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Files of float weights, and files that `i2uv-edge quantize` wrote."""
-    stored = tuple(path for path in paths if is_stored(path))
+def split_checkpoints(
+    paths: Sequence[Path],
+) -> tuple[tuple[Path, ...], dict[Path, StoredWeights]]:
+    """Files of float weights, and what files hold that `i2uv-edge quantize` wrote."""
+    stored = {path: read_stored(path) for path in paths if is_stored(path)}
     return tuple(path for path in paths if path not in stored), stored
 
 
@@ -165,14 +167,15 @@ def trained_weights(
     model: ModelSpec,
     recipe: RecipeSpec,
     networks: Mapping[Role, Network],
-    given: Sequence[Path],
+    given: Mapping[Path, StoredWeights],
 ) -> dict[Role, StoredWeights]:
     """What training under the recipe has made of these very networks, by role.
 
     Parameters
     ----------
     given
-        Files of `i2uv-edge quantize`; where there is none for a network, the bundled one is taken.
+        What files of `i2uv-edge quantize` hold; where there is none for a network, the bundled one
+        is taken.
 
     Raises
     ------
@@ -180,15 +183,14 @@ def trained_weights(
         The recipe trains a network, and there is no file of what that made of these weights; a file
         is for another recipe or network.
     InputError
-        A file is damaged.
+        The bundled file is damaged.
     """
-    files = {path: read_stored(path) for path in given}
     found: dict[Role, StoredWeights] = {}
     for role in recipe.training:
         if role not in networks:
             continue
         network = networks[role]
-        own = [item for item in files.values() if item.network == network.spec.name]
+        own = [item for item in given.values() if item.network == network.spec.name]
         bundled = resources.checkpoints() / model.quantized.get(role, "")
         if not own and bundled.is_file():
             own = [read_stored(bundled)]
@@ -206,7 +208,7 @@ def trained_weights(
                 "--checkpoint; then pass its files with --checkpoint, too",
             )
         found[role] = fitting[-1]
-    for path, item in files.items():
+    for path, item in given.items():
         if item not in found.values():
             raise UsageError(
                 f"{path} holds {item.network} under the recipe {item.encodings.recipe}, which is "
@@ -220,21 +222,21 @@ def trained_weights(
 def default_recipe(
     model: ModelSpec,
     networks: Mapping[Role, Network],
-    given: Sequence[Path],
+    given: Mapping[Path, StoredWeights],
     calibration: Path | None,
 ) -> RecipeSpec:
     """The recipe where none is asked for: the one with training, if that was done to the weights.
 
-    Who names pictures to calibrate on wants ranges of these pictures, not those training left.
+    Whether the ``given`` ones fit is for `trained_weights` to say. Who names pictures to calibrate
+    on wants ranges of these pictures, not those training left.
 
     Raises
     ------
-    UsageError, InputError
-        Of the files ``given``, as in `trained_weights`.
+    InputError
+        The bundled file is damaged.
     """
     recipe = load_recipe(TRAINED)
     if given:
-        trained_weights(model, recipe, networks, given)
         return recipe
     if calibration is None and set(recipe.training) & set(networks):
         with contextlib.suppress(UsageError):

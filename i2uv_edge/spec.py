@@ -157,12 +157,13 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not self.networks:
             raise ValueError("a model names an affinenet, an srnet or both")
-        for role in (*self.checkpoints, *self.quantized):
-            if role not in self.networks:
-                raise ValueError(
-                    f"checkpoints.{role} belongs to no network of this model; "
-                    f"its roles are {', '.join(self.networks)}"
-                )
+        for key in ("checkpoints", "quantized"):
+            for role in getattr(self, key):
+                if role not in self.networks:
+                    raise ValueError(
+                        f"{key}.{role} belongs to no network of this model; "
+                        f"its roles are {', '.join(self.networks)}"
+                    )
 
     @property
     def networks(self) -> dict[Role, str]:

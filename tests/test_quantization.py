@@ -188,6 +188,18 @@ def test_weights_that_were_trained_from_others_are_refused(
 
 
 @pytest.mark.usefixtures("toy_world")
+def test_of_two_files_for_one_network_the_first_is_refused_by_name(
+    toy: Toy, tmp_path: Path, weights: Path
+) -> None:
+    first = tmp_path / "first.safetensors"
+    shutil.copy(weights, first)
+    both = [part for path in (first, weights) for part in ("--checkpoint", str(path))]
+    ended = toy.export(tmp_path / "bundle", "--recipe", "w8a8-qat", *both)
+    assert ended.code == 2
+    assert "first.safetensors" in ended.err
+
+
+@pytest.mark.usefixtures("toy_world")
 def test_trained_weights_under_a_recipe_without_training_are_refused(
     toy: Toy, tmp_path: Path, weights: Path
 ) -> None:
@@ -216,14 +228,14 @@ def test_trained_weights_that_are_bundled_make_their_recipe_the_default(
     model = load_model(bundled(toy, weights, tmp_path))
     monkeypatch.setattr(resources, "checkpoints", lambda: tmp_path)
     networks = load_networks(model)
-    assert default_recipe(model, networks, (), None).name == "w8a8-qat"
-    (stored,) = trained_weights(model, load_recipe("w8a8-qat"), networks, ()).values()
+    assert default_recipe(model, networks, {}, None).name == "w8a8-qat"
+    (stored,) = trained_weights(model, load_recipe("w8a8-qat"), networks, {}).values()
     assert stored.network == "toy-affinenet"
     # Pictures of one's own to calibrate on, and weights that training has not seen, have it not.
-    assert default_recipe(model, networks, (), toy.data).name == "w8a8"
+    assert default_recipe(model, networks, {}, toy.data).name == "w8a8"
     others = tmp_path / "others.safetensors"
     save_checkpoint(networks["affinenet"].module, others, {"network": "another"})
-    assert default_recipe(model, load_networks(model, [others]), (), None).name == "w8a8"
+    assert default_recipe(model, load_networks(model, [others]), {}, None).name == "w8a8"
 
 
 def test_a_recipe_without_training_trains_nothing(toy: Toy, tmp_path: Path) -> None:

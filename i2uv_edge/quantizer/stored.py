@@ -29,7 +29,7 @@ __all__ = [
 _KEY = "quantized"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare to one truth value
 class StoredWeights:
     """What `quantize` with training has made of a network.
 
