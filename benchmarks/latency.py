@@ -26,17 +26,11 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from benchmarks import published, subjects  # noqa: E402
-from benchmarks.timing import (  # noqa: E402
-    Contender,
-    Times,
-    anonymous_memory,
-    interleaved,
-    quiet_output,
-    tflite,
-)
+from benchmarks.timing import quiet_output, tflite  # noqa: E402
 from i2uv_edge.atlases import ModelAtlases  # noqa: E402
 from i2uv_edge.chain import ChainSpec  # noqa: E402
 from i2uv_edge.data.pictures import Box, crop  # noqa: E402
+from i2uv_edge.device.timing import Contender, Times, interleaved, started  # noqa: E402
 from i2uv_edge.errors import I2uvError  # noqa: E402
 from i2uv_edge.networks.layers import macs  # noqa: E402
 from i2uv_edge.spec import NetworkSpec, Role, load_model  # noqa: E402
@@ -218,7 +212,7 @@ class _Subjects:
             size = sum(path.stat().st_size for path in self._pair(model))
             yield Row(f"{model}: multiply-adds", work / 1e9, "GMAC", limits.get("GMAC"))
             yield Row(f"{model}: int8 files", size / 1e6, "MB", limits.get("MB"))
-            memory = anonymous_memory(*self._pair(model))
+            memory = started(*self._pair(model)).memory_mb
             yield Row(f"{model}: memory above the interpreter", memory, "MB", limits.get("memory"))
 
     def _pair(self, model: str) -> tuple[Path, ...]:

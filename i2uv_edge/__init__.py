@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from i2uv_edge.bundle import Bundle as Bundle
     from i2uv_edge.errors import I2uvError as I2uvError
+    from i2uv_edge.pipeline import analyze as analyze
     from i2uv_edge.pipeline import calibrate as calibrate
     from i2uv_edge.pipeline import evaluate as evaluate
     from i2uv_edge.pipeline import export as export
     from i2uv_edge.pipeline import quantize as quantize
     from i2uv_edge.pipeline import train as train
     from i2uv_edge.pipeline import validate as validate
+    from i2uv_edge.requests import AnalyzeRequest as AnalyzeRequest
+    from i2uv_edge.requests import AnalyzeResult as AnalyzeResult
     from i2uv_edge.requests import CalibrateRequest as CalibrateRequest
     from i2uv_edge.requests import CalibrateResult as CalibrateResult
     from i2uv_edge.requests import EvaluateRequest as EvaluateRequest
@@ -41,12 +44,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "Bundle": "bundle",
     "I2uvError": "errors",
+    "analyze": "pipeline",
     "calibrate": "pipeline",
     "evaluate": "pipeline",
     "export": "pipeline",
     "quantize": "pipeline",
     "train": "pipeline",
     "validate": "pipeline",
+    "AnalyzeRequest": "requests",
+    "AnalyzeResult": "requests",
     "CalibrateRequest": "requests",
     "CalibrateResult": "requests",
     "EvaluateRequest": "requests",

@@ -18,10 +18,11 @@ from typing import Any
 
 import click
 
-from i2uv_edge.errors import GateError, I2uvError
+from i2uv_edge.errors import GateError, I2uvError, UsageError
 from i2uv_edge.requests import (
     CANDIDATES,
     DATASETS,
+    AnalyzeRequest,
     CalibrateRequest,
     EvaluateRequest,
     ExportRequest,
@@ -294,7 +295,24 @@ def train(as_json: bool, **options: Any) -> None:
 
 @commands.command()
 @click.argument("model", default="edge")
-@click.option("--recipe", default="w8a8-qat", show_default=True, help="How to quantize.")
+@click.option(
+    "--recipe",
+    default="",
+    metavar="NAME",
+    help="How to quantize.  [default: w8a8-qat; w8a8 to analyze]",
+)
+@click.option(
+    "--analyze", is_flag=True, help="Train nothing; say which blocks cost how many millimetres."
+)
+@click.option(
+    "--max-mm",
+    "budgets",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    metavar="X",
+    help="Train nothing; write the fastest recipe found that is within X mm of float; may be "
+    "repeated.",
+)
 @checkpoints_option
 @calibration_option
 @click.option(
@@ -314,13 +332,54 @@ def train(as_json: bool, **options: Any) -> None:
 @resume_option
 @as_json
 def quantize(
-    as_json: bool, checkpoints: tuple[Path, ...], settings: tuple[str, ...], **options: Any
+    as_json: bool,
+    recipe: str,
+    analyze: bool,
+    budgets: tuple[float, ...],
+    checkpoints: tuple[Path, ...],
+    settings: tuple[str, ...],
+    **options: Any,
 ) -> None:
-    """Train MODEL to answer in integers as it does in float.
+    """Train MODEL to answer in integers as it does in float, or say where its millimetres go.
 
-    What it writes goes to: i2uv-edge export MODEL --recipe RECIPE --checkpoint FILE
+    What training writes goes to: i2uv-edge export MODEL --recipe RECIPE --checkpoint FILE; what
+    --max-mm writes to: i2uv-edge export MODEL --recipe FILE
     """
-    request = QuantizeRequest(checkpoints=checkpoints, settings=settings, **options)
+    if recipe:
+        options["recipe"] = recipe
+    if analyze or budgets:
+        images, resume = options.pop("images"), options.pop("resume")
+        given = {"--images": images, "--set": settings, "--resume": resume}
+        if of_training := [name for name, value in given.items() if value]:
+            raise UsageError(
+                f"{', '.join(of_training)} beside --analyze or --max-mm, which train nothing",
+                remedy="drop one or the other",
+            )
+        request = AnalyzeRequest(
+            checkpoints=checkpoints, budgets=budgets, ladder=analyze, **options
+        )
+        _analyze(request, as_json)
+    else:
+        _train_quantized(
+            QuantizeRequest(checkpoints=checkpoints, settings=settings, **options), as_json
+        )
+
+
+def _analyze(request: AnalyzeRequest, as_json: bool) -> None:
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
+
+        result = pipeline.analyze(request, progress)
+    if as_json:
+        files = [str(path) for path in result.files]
+        _print_json({**result.findings.fields(), "files": files})
+        return
+    click.echo(result.findings.text())
+    for path in result.files:
+        click.echo(f"{'recipe' if path.suffix == '.toml' else 'analysis'}  {path}")
+
+
+def _train_quantized(request: QuantizeRequest, as_json: bool) -> None:
     with _Progress() as progress:
         from i2uv_edge import pipeline
 

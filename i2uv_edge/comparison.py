@@ -18,6 +18,7 @@ from i2uv_edge.convert.histogram import macs_by_dtype
 from i2uv_edge.data.evaluation import folder_samples, read_evaluation
 from i2uv_edge.data.pictures import list_pictures
 from i2uv_edge.dumps import DumpRunner
+from i2uv_edge.emulation import EmulatedRunner
 from i2uv_edge.errors import DamagedError, I2uvError, InputError, UsageError
 from i2uv_edge.networks.checkpoint import load_checkpoint
 from i2uv_edge.networks.registry import build
@@ -25,19 +26,24 @@ from i2uv_edge.onnx_runner import OnnxRunner
 from i2uv_edge.parity import HandRunner, Sample
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.fake_quant import Arithmetic
-from i2uv_edge.quantizer.network import load_quantized
+from i2uv_edge.quantizer.network import QuantizedNetwork, load_quantized
 from i2uv_edge.quantizer.stored import read_tensors
 from i2uv_edge.runners import Runner, TfliteRunner, TorchRunner
-from i2uv_edge.scores import BASELINE, Measurement
+from i2uv_edge.scores import BASELINE, EMULATED, Measurement
 from i2uv_edge.spec import ROLES, NetworkSpec, RecipeSpec, Role
 
 __all__ = [
+    "FORMATS",
     "Contents",
     "Samples",
+    "emulated_chain",
+    "fake_quant_chain",
     "float_chain",
+    "float_network",
     "float_shares",
     "gmac",
     "open_contents",
+    "quantized_networks",
     "restricted",
     "runners",
     "samples",
@@ -166,8 +172,7 @@ def stand_ins(
     pair = ("fake-quant", "onnx")
     if pair not in pairs:
         return {}
-    parts = _fake_quant(contents, "onnxruntime")
-    return {pair: _chain(pair[0], parts, contents.atlases, contents.chain)}
+    return {pair: fake_quant_chain(contents, "onnxruntime")}
 
 
 def samples(contents: Contents, images: Path | None = None) -> Samples:
@@ -261,6 +266,24 @@ def tflite_chain(
     return _chain("tflite", parts, atlases, chain)
 
 
+def fake_quant_chain(contents: Contents, arithmetic: Arithmetic = "xnnpack") -> Chain:
+    """The fake-quant networks, chained."""
+    parts = {
+        role: TorchRunner(network.module_in(arithmetic), contents.specs[role], name="fake-quant")
+        for role, network in quantized_networks(contents).items()
+    }
+    return _chain("fake-quant", parts, contents.atlases, contents.chain)
+
+
+def emulated_chain(contents: Contents) -> Chain:
+    """The ONNX files computed literally, chained."""
+    parts = {
+        role: EmulatedRunner(contents.bundle.file(f"{role}.onnx"), spec)
+        for role, spec in contents.specs.items()
+    }
+    return _chain(EMULATED, parts, contents.atlases, contents.chain)
+
+
 def _onnx_chain(contents: Contents) -> Chain:
     parts = {
         role: OnnxRunner(contents.bundle.file(f"{role}.onnx"), spec)
@@ -272,14 +295,14 @@ def _onnx_chain(contents: Contents) -> Chain:
 def _runner(contents: Contents, name: str) -> HandRunner:
     specs, atlases, chain = contents.specs, contents.atlases, contents.chain
     if name == BASELINE:
-        modules = {role: (spec, _float(contents, role)) for role, spec in specs.items()}
+        modules = {role: (spec, float_network(contents, role)) for role, spec in specs.items()}
         return float_chain(modules, atlases, chain)
     if name in contents.available:
         if name == "tflite":
             return tflite_chain(contents.bundle.path, specs, atlases, chain)
         if name == "onnx":
             return _onnx_chain(contents)
-        return _chain(name, _fake_quant(contents), atlases, chain)
+        return fake_quant_chain(contents)
     if Path(name).is_dir():
         return _dump(contents.bundle, name)
     raise UsageError(
@@ -288,15 +311,17 @@ def _runner(contents: Contents, name: str) -> HandRunner:
     )
 
 
-def _float(contents: Contents, role: Role) -> nn.Module:
+def float_network(contents: Contents, role: Role) -> nn.Module:
+    """A float network with its weights."""
     module = build(contents.specs[role])
     load_checkpoint(module, contents.bundle.file(f"float/{role}.safetensors"))
     return module
 
 
-def _fake_quant(contents: Contents, arithmetic: Arithmetic = "xnnpack") -> dict[Role, TorchRunner]:
+def quantized_networks(contents: Contents) -> dict[Role, QuantizedNetwork]:
+    """The networks that the converted files were written from."""
     stored = json.loads(contents.bundle.file("encodings.json").read_bytes())
-    parts: dict[Role, TorchRunner] = {}
+    networks: dict[Role, QuantizedNetwork] = {}
     for role, spec in contents.specs.items():
         encodings = Encodings.from_dict(stored[role])
         recipe = contents.recipe.for_network(spec)
@@ -304,9 +329,9 @@ def _fake_quant(contents: Contents, arithmetic: Arithmetic = "xnnpack") -> dict[
         name = f"quantized/{role}.safetensors"
         if any(item.path == name for item in contents.bundle.artifacts):
             tensors = read_tensors(contents.bundle.file(name))
-        quantized = load_quantized(_float(contents, role), recipe, encodings, tensors)
-        parts[role] = TorchRunner(quantized.module_in(arithmetic), spec, name="fake-quant")
-    return parts
+        module = float_network(contents, role)
+        networks[role] = load_quantized(module, recipe, encodings, tensors)
+    return networks
 
 
 def _dump(bundle: Bundle, folder: str) -> DumpRunner:

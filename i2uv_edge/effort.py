@@ -15,6 +15,10 @@ CALIBRATION_GMAC = 700.0  # of all pictures together; each is run some three tim
 COMPARISON_GMAC = 700.0  # each is run by all that is compared
 STILL_GMAC = 300.0  # the noisy copies of a still picture, of which there are STILL_COPIES
 STILL_COPIES = 64
+INSIDE_GMAC = 20.0  # of the pictures on which tensors are compared, in float64
+INSIDE = 4  # of these pictures, of which each has a million values
+ANALYSED = 16  # enough to rank the blocks of a network
+ANALYSIS_GMAC = 64.0
 LEAST = 32  # pictures, however heavy the networks are
 
 
@@ -32,9 +36,18 @@ class Effort:
         """How many pictures of a bundled set runners are compared on."""
         return self._affordable(available, COMPARISON_GMAC, LEAST)
 
+    @property
+    def analysis(self) -> int:
+        """On how many pictures each of some fifty forms of a network is measured."""
+        return self._affordable(ANALYSED, ANALYSIS_GMAC, ANALYSED // 4)
+
     def stills(self, wanted: int) -> int:
         """On how many pictures flicker is measured."""
         return self._affordable(wanted, STILL_GMAC / STILL_COPIES, 1)
+
+    def inside(self, available: int) -> int:
+        """On how many pictures tensors are compared and files computed literally."""
+        return self._affordable(min(available, INSIDE), INSIDE_GMAC, 1)
 
     def note(self, calibrated: tuple[int, int] | None, compared: tuple[int, int] | None) -> str:
         """Say what was cut, "" if nothing was; each pair is (used, available)."""

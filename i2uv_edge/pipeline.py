@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from i2uv_edge import comparison, reporting
+from i2uv_edge import comparison, oracle, reporting, strict_toml
+from i2uv_edge.analysis import Study
 from i2uv_edge.assembly import Build, write_sealed
 from i2uv_edge.atlases import ModelAtlases, meshes_of
-from i2uv_edge.bundle import Bundle, write_bundle
+from i2uv_edge.bundle import Bundle, write_bundle, write_json, write_text
 from i2uv_edge.data.calibration import write_calibration
 from i2uv_edge.data.synthetic import SceneSettings
 from i2uv_edge.effort import Effort
@@ -40,6 +41,8 @@ from i2uv_edge.quantization import (
 from i2uv_edge.quantizer.stored import write_stored
 from i2uv_edge.report.witness import ReportWitness
 from i2uv_edge.requests import (
+    AnalyzeRequest,
+    AnalyzeResult,
     CalibrateRequest,
     CalibrateResult,
     EvaluateRequest,
@@ -70,11 +73,12 @@ from i2uv_edge.training.config import load_config, make_config
 from i2uv_edge.training.log import Progress
 from i2uv_edge.training.parallel import crew, leads
 
-__all__ = ["calibrate", "evaluate", "export", "quantize", "train", "validate"]
+__all__ = ["analyze", "calibrate", "evaluate", "export", "quantize", "train", "validate"]
 
 T = TypeVar("T")
 
 RUNNERS = 4  # at a time; with more, the slowest is what the others wait for
+MOST_CHECKED = 200  # held-out pictures, all of the bundled ones
 CALIBRATION_SIZE = 256  # side of the pictures in a calibration set, enough for every network
 
 
@@ -297,6 +301,66 @@ def quantize(request: QuantizeRequest, notify: Notify | None = None) -> Quantize
     return QuantizeResult(tuple(files), scores, leads())
 
 
+@_one_thread()
+def analyze(request: AnalyzeRequest, notify: Notify | None = None) -> AnalyzeResult:
+    """Measure where a model's millimetres go, and write the recipes that keep within budgets.
+
+    Raises
+    ------
+    UsageError
+        The recipe quantizes nothing; unknown model or recipe; weights that are quantized already;
+        a budget that no recipe keeps within; results lie at the output already.
+    InputError
+        A checkpoint or a picture cannot be read.
+    ConversionError
+        A layer cannot be quantized.
+    """
+    notify = notify or _silent
+    model, recipe = load_model(request.model), load_recipe(request.recipe)
+    _check_meshes(model)
+    calibration = calibration_of(request.calibration, model, recipe)
+    if calibration is None:
+        raise UsageError(
+            f"the recipe {recipe.name} quantizes nothing, so there is nothing to analyse",
+            remedy="name an integer recipe",
+        )
+    document = request.destination / "analysis.json"
+    if document.exists():
+        raise UsageError(f"{document} exists", remedy="remove it, or choose another -o")
+    floats, stored = split_checkpoints(request.checkpoints)
+    if stored:
+        raise UsageError(
+            f"{next(iter(stored))} is quantized already",
+            expected="float weights",
+            remedy="name the checkpoint that it was made from",
+        )
+    networks = load_networks(model, floats)
+    specs = {role: network.spec for role, network in networks.items()}
+    effort = _effort(networks)
+    if request.calibration is None:
+        calibration = calibration.first(effort.calibration(len(calibration.paths)))
+    study = Study(
+        model.name,
+        networks,
+        recipe,
+        calibration,
+        ModelAtlases.of_networks(specs, model.meshes or meshes_of(specs)),
+        pictures=effort.analysis,
+        most=effort.comparison(MOST_CHECKED),
+        notify=notify,
+    )
+    found = [study.within(budget) for budget in request.budgets]
+    findings = study.findings(with_ladder=request.ladder)
+    findings = replace(findings, budgets=tuple(budget for _, budget in found))
+    request.destination.mkdir(parents=True, exist_ok=True)
+    files = [document]
+    for written, budget in found:
+        files.append(request.destination / budget.recipe)
+        write_text(files[-1], strict_toml.text_of(written, "name"))
+    write_json(document, findings.fields())
+    return AnalyzeResult(findings, tuple(files))
+
+
 def calibrate(request: CalibrateRequest) -> CalibrateResult:
     """Make a calibration set of a folder of pictures.
 
@@ -368,6 +432,10 @@ def _compare(
             witness=witness,
             each=each,
         )
+    if oracle.PAIR in pairs:
+        notify("computing the ONNX files literally", 0, 0)
+        few = comparison.samples(contents, request.images).first(effort.inside(len(samples.ids)))
+        measured = measured.plus(oracle.against_files(contents, few.stream))
     if "tflite" in names:
         measured = measured.plus(comparison.float_shares(contents))
     report = judge(contents.model, measured, gates)

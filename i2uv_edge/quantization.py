@@ -18,7 +18,13 @@ from i2uv_edge.data.calibration import CalibrationSet
 from i2uv_edge.data.rendered_set import read_set
 from i2uv_edge.errors import UsageError
 from i2uv_edge.networks.model import Network
-from i2uv_edge.quantizer.network import QuantizedNetwork, load_quantized, quantize, tuned
+from i2uv_edge.quantizer.network import (
+    QuantizedNetwork,
+    float_twin,
+    load_quantized,
+    quantize,
+    tuned,
+)
 from i2uv_edge.quantizer.stored import StoredWeights, is_stored, read_stored
 from i2uv_edge.quantizer.trainable import trainable
 from i2uv_edge.requests import Notify
@@ -111,7 +117,8 @@ class Quantization:
         """
         network = self.networks[role]
         before = self.network(role, notify)
-        task = Imitation(network.module, network.spec, config)
+        teacher = float_twin(network.module, before) if config.features else network.module
+        task = Imitation(teacher, network.spec, config)
         made: list[QuantizedNetwork] = []
 
         def finish(averaged: nn.Module) -> None:

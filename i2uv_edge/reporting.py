@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from i2uv_edge import resources
+from i2uv_edge.blockwise import tensor_table
 from i2uv_edge.bundle import Artifact, sha256_of, write_json, write_text
-from i2uv_edge.comparison import Contents
+from i2uv_edge.comparison import FORMATS, Contents, gmac, samples
 from i2uv_edge.convert.histogram import dtype_histogram, macs_by_dtype, read_operators
 from i2uv_edge.convert.onnx_histogram import onnx_histogram, onnx_macs
 from i2uv_edge.data.calibration import CalibrationSet
+from i2uv_edge.effort import Effort
 from i2uv_edge.errors import I2uvError, UsageError
 from i2uv_edge.quantizer.plan import matches
 from i2uv_edge.report.material import (
@@ -25,6 +27,7 @@ from i2uv_edge.report.material import (
     Material,
     NetworkEncodings,
     Subject,
+    TensorTable,
 )
 from i2uv_edge.report.page import render
 from i2uv_edge.report.witness import ReportWitness
@@ -102,11 +105,20 @@ def write_report(
         atlas=contents.atlases.fine or contents.atlases.coarse,
         sizes=contents.sizes,
         evidence=seen.evidence(),
+        tensors=_tensors(contents, request),
     )
     page = render(material)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / SCORES, report.fields())
     write_text(folder / PAGE, page)
+
+
+def _tensors(contents: Contents, request: ValidateRequest) -> TensorTable | None:
+    """Parity inside the networks, on the first few of the pictures that were compared."""
+    found = samples(contents, request.images)
+    few = found.first(Effort(gmac(contents)).inside(len(found.ids)))
+    kinds = [name for name in request.candidates or contents.available if name in FORMATS]
+    return tensor_table(contents, list(few.stream), kinds)
 
 
 def _subject(contents: Contents, request: ValidateRequest) -> Subject:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from i2uv_edge.errors import UsageError
+from i2uv_edge.findings import Findings
 from i2uv_edge.scores import Report
 
 __all__ = [
     "CANDIDATES",
     "DATASETS",
+    "AnalyzeRequest",
+    "AnalyzeResult",
     "CalibrateRequest",
     "CalibrateResult",
     "EvaluateRequest",
@@ -151,6 +154,52 @@ class QuantizeResult:
     files: tuple[Path, ...]
     off_float_mm: Mapping[str, float] = field(default_factory=dict)
     leads: bool = True
+
+
+@dataclass(frozen=True)
+class AnalyzeRequest:
+    """Where a model's millimetres go under a recipe, and what leaving blocks in float buys.
+
+    Attributes
+    ----------
+    model, checkpoints, calibration
+        As for an export.
+    recipe
+        What to start from. What it leaves in float though it could be integer is looked at, too;
+        its training is left out.
+    budgets
+        Millimetres of mean vertex deviation from float; a recipe is written for each.
+    ladder
+        Whether to try what to leave in float first, second and so on beyond what budgets need.
+    output
+        Folder for `analysis.json` and the recipes; None is `build/quantized/MODEL`.
+    """
+
+    model: str = "edge"
+    checkpoints: tuple[Path, ...] = ()
+    recipe: str = "w8a8"
+    calibration: Path | None = None
+    budgets: tuple[float, ...] = ()
+    ladder: bool = True
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        wrong = [budget for budget in self.budgets if not 0.0 < budget < float("inf")]
+        if wrong:
+            raise UsageError(f"a budget of {wrong[0]} mm", expected="a number above 0")
+
+    @property
+    def destination(self) -> Path:
+        """Where the results go."""
+        return self.output or Path("build") / "quantized" / Path(self.model).stem
+
+
+@dataclass(frozen=True)
+class AnalyzeResult:
+    """What was found; `files` are `analysis.json` and the recipes."""
+
+    findings: Findings
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)

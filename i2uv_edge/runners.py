@@ -33,6 +33,7 @@ __all__ = [
     "TorchRunner",
     "checked_feed",
     "checked_output",
+    "open_interpreter",
 ]
 
 Array = NDArray[Any]
@@ -149,12 +150,8 @@ class TfliteRunner:
         self.name = name
         self.input = contract.input
         self.output = contract.output
-        interpreter = _interpreter()
         try:
-            content = Path(path).read_bytes()
-            with _quiet():
-                self._interpreter = interpreter(model_content=content, num_threads=threads)
-                self._interpreter.allocate_tensors()
+            self._interpreter = open_interpreter(Path(path).read_bytes(), threads=threads)
         except (OSError, ValueError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
             raise InputError(
@@ -254,6 +251,23 @@ class Port:
             "scale": self.scale,
             "zero_point": self.zero_point,
         }
+
+
+def open_interpreter(content: bytes, *, threads: int = 1) -> Any:
+    """Open a TFLite model, its tensors allocated.
+
+    Raises
+    ------
+    MissingDependencyError
+        No interpreter is installed.
+    ValueError, RuntimeError
+        It refuses the model.
+    """
+    interpreter = _interpreter()
+    with _quiet():
+        made = interpreter(model_content=content, num_threads=threads)
+        made.allocate_tensors()
+    return made
 
 
 def _interpreter() -> Any:

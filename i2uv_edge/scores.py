@@ -14,10 +14,23 @@ from typing import Any
 from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.spec import GateSpec
 
-__all__ = ["BASELINE", "Measured", "Measurement", "Report", "Scale", "Score", "explain", "judge"]
+__all__ = [
+    "BASELINE",
+    "EMULATED",
+    "Measured",
+    "Measurement",
+    "Report",
+    "Scale",
+    "Score",
+    "explain",
+    "judge",
+]
 
 BASELINE = "float"
 """The runner whose score relative gates start from."""
+
+EMULATED = "emulated"
+"""What computes the ONNX files literally: no runner of its own, but what these files mean."""
 
 SCHEMA = 1
 _LARGER_IS_BETTER = ("masked_psnr_db", "f5", "f15", "spread_ratio")

@@ -47,6 +47,7 @@ Metric = Literal[
     "vertex_p99_mm",
     "vertex_max_mm",
     "texel_mean_mm",
+    "texel_max_units",
     "masked_psnr_db",
     "pa_mpvpe_mm",
     "pa_mpjpe_mm",
@@ -122,7 +123,8 @@ class NetworkSpec:
 
     `architecture` holds the keyword arguments of the family's constructor, which checks them.
     `parts` names groups of modules by a glob over their paths, so that one recipe fits every
-    network: "heads" are the layers that give coordinates, "warps" those that sample by them.
+    network: "heads" are the layers that give coordinates, "maps" what carries a map from one stage
+    to the next, "warps" those that sample by it.
     `convention` is how an AffineNet's map holds a hand, see `hand.camera.Convention`.
     """
 
@@ -174,10 +176,14 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """How weights are stored; 32 bits is float. Integer weights are symmetric."""
+    """How weights are stored; 32 bits is float. Integer weights are symmetric.
+
+    `rounding` is to the "nearest" integer, or "second-order" (see `quantizer.rounding`).
+    """
 
     bits: Bits
     granularity: Literal["per-channel", "per-tensor"] = "per-channel"
+    rounding: Literal["nearest", "second-order"] = "nearest"
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ class ActivationSpec:
 
     bits: Bits
     symmetric: bool = False
-    range: Literal["min-max", "percentile", "mse"] = "min-max"
+    range: Literal["min-max", "percentile", "mse", "entropy"] = "min-max"
     percentile: float = 99.99
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import tomllib
 import types
@@ -20,7 +21,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from i2uv_edge.errors import UsageError
 
-__all__ = ["load", "parse", "read", "unknown_name"]
+__all__ = ["load", "parse", "read", "text_of", "unknown_name"]
 
 T = TypeVar("T")
 
@@ -82,6 +83,45 @@ def parse(schema: type[T], table: Mapping[str, Any], *, where: str, **given: obj
         raise UsageError(f"{where}: {error}") from error
 
 
+def text_of(instance: object, *given: str) -> str:
+    """Return the TOML that `load` makes an equal dataclass of, without what is the default.
+
+    Parameters
+    ----------
+    instance
+        Of a dataclass whose fields are numbers, strings, booleans, dataclasses or tuples of these.
+    given
+        Fields that do not come from the file.
+    """
+    lines, tables = _lines(instance, given)
+    return "\n".join(lines) + "\n" + "".join(tables)
+
+
+def _lines(instance: Any, given: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Key and value in a line each, and the text of each table."""
+    lines: list[str] = []
+    tables: list[str] = []
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if field.name in given or value is None or value == default:
+            continue
+        if dataclasses.is_dataclass(value):
+            tables.append(f"\n[{field.name}]\n" + "\n".join(_lines(value, ())[0]) + "\n")
+        elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+            tables += [
+                f"\n[[{field.name}]]\n" + "\n".join(_lines(item, ())[0]) + "\n" for item in value
+            ]
+        else:
+            # Strings, numbers, booleans and arrays are written as in JSON; of what JSON leaves as
+            # it is, TOML wants one control character escaped.
+            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{field.name} = {text}")
+    return lines, tables
+
+
 def unknown_name(what: str, name: str, known: object) -> UsageError:
     """Return the error for a name that is not among `known` (any iterable of names)."""
     names = sorted(known)  # type: ignore[call-overload]
@@ -109,6 +149,8 @@ def _convert(value: Any, hint: Any, *, where: str) -> Any:
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
+        if value is None:  # which JSON has
+            return None
         (inner,) = (kind for kind in arguments if kind is not types.NoneType)
         return _convert(value, inner, where=where)
     if origin is Literal:

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from i2uv_edge.scores import BASELINE, Report, Scale, Score
+from i2uv_edge.scores import BASELINE, EMULATED, Report, Scale, Score
 
-__all__ = ["STAGES", "Row", "Summary", "origin", "summary", "table"]
+__all__ = ["STAGES", "Row", "Summary", "columns", "origin", "own_column", "summary", "table"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ _COMPARED = (
     _Line("off float, p95 mm", "float", "vertex_p95_mm"),
     _Line("off float, p99 mm", "float", "vertex_p99_mm"),
     _Line("off fake-quant, mean mm", "fake-quant", "vertex_mean_mm"),
+    _Line("ONNX emulated, off fake-quant, units", "fake-quant", "texel_max_units"),
 )
 _EVALUATED = (
     _Line("MPVPE, mm", "truth", "vertex_mean_mm"),
@@ -108,7 +109,7 @@ def summary(report: Report, sizes: Mapping[str, int] | None = None) -> Summary:
     if stage is None:
         return Summary(f"{report.model}: nothing was compared", (), (), "")
     scores = [score for score in report.scores if score.stage == stage]
-    names = sorted(dict.fromkeys(score.candidate for score in scores), key=lambda n: n != BASELINE)
+    names = columns(scores)
     compared = any(score.reference != "truth" for score in scores)
     rows = []
     for line in _COMPARED if compared else _EVALUATED:
@@ -122,10 +123,21 @@ def summary(report: Report, sizes: Mapping[str, int] | None = None) -> Summary:
     return Summary(heading, tuple(names), tuple(rows), _sum(report))
 
 
+def own_column(candidate: str) -> str:
+    """The column that a candidate's numbers stand in: an emulated file is the ONNX file."""
+    return "onnx" if candidate == EMULATED else candidate
+
+
+def columns(scores: Sequence[Score]) -> list[str]:
+    """What numbers there are of, the float networks first."""
+    names = dict.fromkeys(own_column(score.candidate) for score in scores)
+    return sorted(names, key=lambda name: name != BASELINE)
+
+
 def _row(line: _Line, scores: Sequence[Score], names: Sequence[str]) -> Row | None:
     """A line with a value for each name; None if nobody has one."""
     found = {
-        score.candidate: score
+        own_column(score.candidate): score
         for score in scores
         if (score.reference, score.metric) == (line.reference, line.metric)
     }
@@ -135,13 +147,15 @@ def _row(line: _Line, scores: Sequence[Score], names: Sequence[str]) -> Row | No
     verdict = ""
     if judged:
         verdict = "pass" if all(score.passed for score in judged) else "FAIL"
-    limits = {_number(score.limit) for score in judged if score.limit is not None}
-    values = (_number(found[name].value) if name in found else "" for name in names)
+    limits = {_number(score.limit, line) for score in judged if score.limit is not None}
+    values = (_number(found[name].value, line) if name in found else "" for name in names)
     return Row(line.title, tuple(values), " / ".join(sorted(limits)), verdict)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "no number"
+def _number(value: float, line: _Line) -> str:
+    if not math.isfinite(value):
+        return "no number"
+    return f"{value:.1g}" if line.metric == "texel_max_units" else f"{value:.3f}"
 
 
 def _unit(scale: Scale | None) -> str:

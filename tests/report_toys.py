@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -17,7 +18,10 @@ from i2uv_edge.report.material import (
     KeptFloat,
     Material,
     NetworkEncodings,
+    StepsApart,
     Subject,
+    TensorParity,
+    TensorTable,
 )
 from i2uv_edge.report.witness import Evidence, ReportWitness
 from i2uv_edge.scores import Report, Scale, Score
@@ -131,6 +135,23 @@ def subject(**changes: Any) -> Subject:
     return replace(made, **changes)
 
 
+def tensor(name: str, sqnr_db: float = 32.0, values: int = 1000, **changes: Any) -> TensorParity:
+    files = {"tflite": StepsApart(0.0, 0), "onnx": StepsApart(0.0, 0)}
+    return replace(TensorParity("affinenet", name, values, sqnr_db, 0.0, files), **changes)
+
+
+def tensors() -> TensorTable:
+    return TensorTable(
+        4,
+        (
+            tensor("input", math.inf),
+            tensor("stem.0", 36.81, files={"tflite": StepsApart(0.002, 1)}),
+            tensor("stem.1", 30.04, values=3000, saturated=0.0004),
+            tensor("body", 28.0, role="srnet"),
+        ),
+    )
+
+
 def gates() -> tuple[GateSpec, ...]:
     return load_gates("w8a8")
 
@@ -143,5 +164,6 @@ def material(**changes: Any) -> Material:
         atlas=atlas(),
         sizes={"float": 4_000_000, "tflite": 1_234_567},
         evidence=evidence(),
+        tensors=tensors(),
     )
     return replace(made, **changes)

@@ -40,9 +40,11 @@ def test_a_bundle_holds_the_files_of_the_contract(bundle: Bundle) -> None:
         "srnet.onnx",
         "encodings.json",
         "golden",
+        "quantized",  # integers that are not just the nearest
     }
-    floats = {path.name for path in (bundle.path / "float").iterdir()}
-    assert floats == {"affinenet.safetensors", "srnet.safetensors"}
+    for folder in ("float", "quantized"):
+        files = {path.name for path in (bundle.path / folder).iterdir()}
+        assert files == {"affinenet.safetensors", "srnet.safetensors"}
     assert len(list((bundle.path / "eval").glob("*.jpg"))) == PICTURES
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks import latency, subjects
 from benchmarks.latency import RATIOS, Row, Run, ratios, rows, table
-from benchmarks.timing import Times
 from i2uv_edge.convert.histogram import dtype_histogram
+from i2uv_edge.device.timing import Times
 from i2uv_edge.errors import MissingDependencyError
 
 ROOT = Path(__file__).parents[1]

@@ -30,6 +30,13 @@ def test_pictures_are_cut_by_the_work_they_are(
 def test_what_is_not_there_is_not_asked_for() -> None:
     assert Effort(PAPER).comparison(5) == 5 < LEAST
     assert Effort(PAPER).stills(0) == 0
+    assert Effort(PAPER).inside(0) == 0
+
+
+@pytest.mark.parametrize(("gmac", "pictures"), [(EDGE, 4), (R18, 1), (PAPER, 1), (1e4, 1)])
+def test_a_few_pictures_are_looked_at_from_inside(gmac: float, pictures: int) -> None:
+    assert Effort(gmac).inside(200) == pictures
+    assert Effort(0.0).inside(3) == 3
 
 
 def test_what_is_cut_is_said() -> None:

@@ -145,7 +145,7 @@ def as_before(network: AffineNetEdge, picture: Tensor) -> Tensor:
         features.append(x)
     x, uv = network.first(network.bridge(x))
     for stage, image in zip(network.decoder, features[2::-1], strict=True):
-        coarse = stage.up_map(uv)
+        coarse = stage.map.up(uv)
         fetched = stage.warp(stage.lateral(image), coarse)
         x = stage.place(stage.up(stage.narrow(x)))
         x = stage.refine(stage.mix(torch.cat((x, fetched), 1)))

@@ -15,7 +15,7 @@ from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.hand import metrics
 from i2uv_edge.parity import Atlases, Sample, StillHand, Truth
 from i2uv_edge.scores import Measured, Measurement, Report, judge
-from i2uv_edge.spec import GateSpec, load_gates
+from i2uv_edge.spec import load_gates
 
 Array = NDArray[Any]
 Move = Callable[[Array], Array]
@@ -579,16 +579,25 @@ CONTROLS = [
     Control("w8a8-qat", "float", "vertex_mean_mm", 0.5, FakeHand("tflite", shifted(0.55))),
     Control("w8a8-qat", "float", "vertex_p95_mm", 1.0, FakeHand("tflite", shifted(1.1, 0.06))),
     Control("w8a8-qat", "float", "vertex_p99_mm", 1.5, FakeHand("tflite", shifted(1.6, 0.02))),
+    Control("w8a8-strict", "float", "vertex_mean_mm", 0.8, FakeHand("tflite", shifted(0.9))),
+    Control("w8a8-strict", "float", "vertex_p95_mm", 3.0, FakeHand("tflite", shifted(3.2, 0.06))),
     Control("float", "float", "vertex_mean_mm", 0.1, FakeHand("tflite", shifted(0.12))),
     Control("w8a8", "fake-quant", "vertex_mean_mm", 0.1, FakeHand("tflite", shifted(0.45))),
     Control("float", "float", "vertex_mean_mm", 0.1, FakeHand("onnx", shifted(0.12)), name="onnx"),
     Control(
         "w8a8", "fake-quant", "vertex_mean_mm", 0.1, FakeHand("onnx", shifted(0.45)), name="onnx"
     ),
-    Control("w8a8", "truth", "pa_mpvpe_mm", 0.01, FakeHand("tflite", error=1.02)),
-    Control("w8a8", "truth", "f5", 0.007, FakeHand("tflite", error=1.1)),
-    Control("w8a8", "truth", "flicker_mm", 0.10, FakeHand("tflite", sees=louder(1.15))),
-    Control("w8a8", "truth", "spread_ratio", 0.8, FakeHand("tflite", sees=constant)),
+    *(
+        Control(recipe, "truth", metric, limit, candidate)
+        for recipe in ("w8a8", "w8a8-qat", "w8a8-strict")
+        for metric, limit, candidate in (
+            ("pa_mpvpe_mm", 0.01, FakeHand("tflite", error=1.02)),
+            ("f5", 0.007, FakeHand("tflite", error=1.1)),
+            ("flicker_mm", 0.10, FakeHand("tflite", sees=louder(1.15))),
+            ("spread_ratio", 0.8, FakeHand("tflite", sees=constant)),
+        )
+        if (recipe, metric) != ("w8a8-strict", "flicker_mm")  # which has no limit
+    ),
     Control(
         "w8a8", "float", "vertex_mean_mm", 1.0, FakeHand("tflite", change=in_mask(1.1)), "srnet"
     ),
@@ -627,19 +636,37 @@ def test_a_constant_network_passes_parity_and_fails_by_its_spread() -> None:
     assert metrics_failed == {"spread_ratio"}
 
 
-def test_too_many_macs_in_float_fail() -> None:
-    for share, passed in ((0.05, True), (0.051, False)):
+FLOAT_MACS = {"w8a8": 0.05, "w8a8-qat": 0.05, "w8a8-strict": 0.0}
+
+
+@pytest.mark.parametrize(("recipe", "limit"), FLOAT_MACS.items())
+def test_too_many_macs_in_float_fail(recipe: str, limit: float) -> None:
+    for share, passed in ((limit, True), (limit + 0.001, False)):
         extra = Measurement("float", "tflite", "affinenet", "float_macs_share", share)
-        assert report(measured(*GOOD).plus([extra])).passed == passed
+        assert report(measured(*GOOD).plus([extra]), recipe).passed == passed
 
 
-def test_every_gate_with_a_limit_has_a_control() -> None:
-    def key(gate: GateSpec) -> tuple[str, str, float | None]:
-        return gate.reference, gate.metric, gate.limit
+@pytest.mark.parametrize("recipe", ["w8a8", "w8a8-qat"])
+def test_an_emulated_file_that_is_not_the_module_fails(recipe: str) -> None:
+    """The file itself is made bad in tests/test_oracle.py."""
+    for value, passed in ((1e-6, True), (1.1e-6, False), (np.nan, False)):
+        extra = Measurement("fake-quant", "emulated", "affinenet", "texel_max_units", value)
+        assert report(measured(*GOOD).plus([extra]), recipe).passed == passed
 
-    limited = {key(gate) for gate in load_gates() if gate.limit is not None}
-    controlled = {(c.reference, c.metric, c.limit) for c in CONTROLS}
-    assert limited == controlled | {("float", "float_macs_share", 0.05)}
+
+def test_every_gate_with_a_limit_has_a_control_under_every_recipe_it_names() -> None:
+    controlled = {(c.recipe, c.reference, c.metric, c.limit) for c in CONTROLS}
+    for recipe, limit in FLOAT_MACS.items():  # the two tests before this one
+        controlled.add((recipe, "float", "float_macs_share", limit))
+        controlled.add((recipe, "fake-quant", "texel_max_units", 1e-6))
+    for gate in load_gates():
+        if gate.limit is None:
+            continue
+        row = (gate.reference, gate.metric, gate.limit)
+        found = {recipe for recipe, *rest in controlled if tuple(rest) == row}
+        assert found, f"no control of {row}"
+        missing = {name for name in gate.applies_to if name != "*"} - found
+        assert not missing, f"{row} has no control under {', '.join(sorted(missing))}"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -58,7 +58,7 @@ def test_export_prints_a_short_table_in_millimetres_and_where_things_are(
     assert ended.code == 0, ended.err
     assert ended.err == ""
     assert re.search(r"^PA-MPVPE, mm( +[\d.]+){5}  pass$", ended.out, re.M)
-    assert "all 58 checks passed" in ended.out
+    assert "all 60 checks passed" in ended.out
     assert f"report  {bundle / 'report.html'}" in ended.out
     assert len(ended.out.splitlines()) < 20
 

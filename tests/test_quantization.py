@@ -168,6 +168,17 @@ def test_pictures_without_annotations_are_enough(toy: Toy, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("toy_world")
+def test_features_and_keypoints_are_terms_of_the_training(
+    toy: Toy, tmp_path: Path, weights: Path
+) -> None:
+    terms = ("--set", "features=0.1", "--set", "keypoints.length=0.1")
+    ended = quantize(toy, tmp_path / "more", *terms)
+    assert ended.code == 0, ended.err
+    more, plain = (read_stored(path) for path in (tmp_path / "more" / weights.name, weights))
+    assert any(not torch.equal(more.tensors[key], plain.tensors[key]) for key in plain.tensors)
+
+
+@pytest.mark.usefixtures("toy_world")
 def test_a_recipe_that_trains_asks_for_what_training_made(toy: Toy, tmp_path: Path) -> None:
     ended = toy.export(tmp_path / "bundle", "--recipe", "w8a8-qat")
     assert ended.code == 2

@@ -106,6 +106,28 @@ def test_integers_are_added_as_their_real_values_are() -> None:
     torch.testing.assert_close(layer(x.float(), y.float()), (x + y).float())
 
 
+def test_in_real_arithmetic_quantizers_alone_round() -> None:
+    step = 0.25
+    resize = QuantUpsample(Upsample(corners=False), quantizer(step, 0)).eval()
+    resize.arithmetic = "real"
+    x = torch.tensor([0.0, 2.0, -3.0]).double()[None, None, None] * step
+    assert (resize(x)[0, 0, 0] / step).tolist() == [0.0, 0.5, 1.5, 0.75, -1.75, -3.0]
+    add = QuantAdd(quantizer(0.11, 3), quantizer(0.007, -9), quantizer(0.13, 1)).eval()
+    add.arithmetic = "real"
+    assert float(add(x, x)[0, 0, 0, 1]) == 1.0
+    conv = quantized_conv()
+    conv.arithmetic = "real"
+    source = conv.source.encoding[0]
+    weight = conv.integer_weight() * conv.scale.numpy().astype(np.float64)[:, None, None, None]
+    # As files hold it: integers in steps that are float32.
+    bias = conv.integer_bias() * conv.bias_step().astype(np.float32).astype(np.float64)
+    y = torch.randint(-100, 100, (1, 4, 9, 9)).double() * source
+    wanted = nn.functional.conv2d(y, torch.from_numpy(weight), torch.from_numpy(bias), padding=1)
+    torch.testing.assert_close(conv(y), wanted, atol=1e-14, rtol=1e-14)
+    conv.arithmetic = "xnnpack"
+    assert float((conv(y) - wanted).abs().max()) > 1e-10
+
+
 def test_per_tensor_weights_share_one_scale() -> None:
     conv = quantized_conv(per_channel=False)
     assert len(set(conv.scale.tolist())) == 1

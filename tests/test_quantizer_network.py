@@ -26,7 +26,7 @@ def quantized(network: nn.Module, made: RecipeSpec, size: int = 32) -> Quantized
     return quantize(network, made, [pictures(4, size)], network_role="affinenet")
 
 
-@pytest.mark.parametrize("ranges", ["min-max", "percentile", "mse"])
+@pytest.mark.parametrize("ranges", ["min-max", "percentile", "mse", "entropy"])
 def test_fake_quant_stays_close_to_float(ranges: str) -> None:
     network, batch = toy(), pictures(4, 32, seed=9)
     result = quantized(network, recipe("head", ranges=ranges))

@@ -128,3 +128,18 @@ def test_of_a_large_tensor_a_part_is_counted_and_all_of_it_covered() -> None:
     small = Histogram()
     small.add(values[: 1 << 18])
     assert small.counts.sum() == 1 << 18
+
+
+def test_entropy_keeps_what_is_evenly_spread_and_clips_what_is_rare() -> None:
+    even = np.linspace(-1.0, 1.0, 100_001, dtype=np.float32)
+    assert choose_range(observed(even), "entropy") == pytest.approx((-1.0, 1.0), abs=0.02)
+    spiked = np.concatenate([normal(200_000), np.array([60.0, -60.0], np.float32)])
+    low, high = choose_range(observed(spiked), "entropy")
+    assert 2.0 < high < 20.0
+    assert -20.0 < low < -2.0
+
+
+def test_entropy_of_one_value_is_a_range_that_holds_it() -> None:
+    low, high = choose_range(observed(np.full(100, 3.0, np.float32)), "entropy")
+    assert low == 0.0
+    assert high == pytest.approx(3.0)

@@ -68,6 +68,7 @@ def test_an_export_writes_a_page_beside_its_scores(exported: tuple[Ended, Path])
         "Where the error is",
         "How the error is spread",
         "Gates",
+        "Block by block",
         "What was converted",
         "Where it comes from",
     ]

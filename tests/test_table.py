@@ -127,3 +127,15 @@ def test_what_an_srnet_adds_to_true_maps_is_shown_beside_the_chain() -> None:
         "normals, % better than bilinear 11.000".split(),
         "5 numbers, all finite".split(),
     ]
+
+
+def test_an_emulated_file_stands_in_the_column_of_the_onnx_files() -> None:
+    own = {"reference": "fake-quant", "candidate": "emulated", "limit": 1e-6}
+    rows = (
+        score("vertex_mean_mm", 0.5, **{**OFF, "candidate": "onnx"}),
+        score("texel_max_units", 1.19e-7, **own),
+    )
+    found = summary(Report("toy", 4, rows))
+    assert found.names == ("onnx",)
+    (row,) = [row for row in found.rows if "emulated" in row.title]
+    assert (row.cells, row.limit, row.verdict) == (("1e-07",), "1e-06", "pass")

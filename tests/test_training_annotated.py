@@ -12,6 +12,7 @@ import pytest
 import torch
 from dataset_toys import write_archives, write_freihand, write_ho3d, write_mano
 from network_toys import AFFINENET
+from torch import nn
 from training_toys import CONFIG, SHARP, batch_of
 
 from i2uv_edge.data.dataset import BUILT_IN, HandSample
@@ -23,7 +24,13 @@ from i2uv_edge.hand.mano import Mano
 from i2uv_edge.hand.model import HandModel
 from i2uv_edge.training import annotated
 from i2uv_edge.training.annotated import AnnotatedPictures
-from i2uv_edge.training.config import AugmentationSettings, DatasetSettings, TrainingConfig
+from i2uv_edge.training.config import (
+    AugmentationSettings,
+    DatasetSettings,
+    KeypointWeights,
+    TrainingConfig,
+)
+from i2uv_edge.training.imitation import Imitation
 from i2uv_edge.training.loop import train
 from i2uv_edge.training.picture_to_map import PictureToMap
 from i2uv_edge.training.task import EVALUATION_SEED
@@ -250,6 +257,70 @@ def test_ho3d_without_a_hand_model_has_no_mesh_to_learn_from(tmp_path: Path, mes
     made = replace(CONFIG, dataset=dataset, steps=2, evaluation_samples=2)
     with pytest.raises(InputError, match=r"(?s)has no mesh to learn from.*dataset\.mano"):
         train(AFFINENET, made, tmp_path / "run")
+
+
+WEIGHTS = KeypointWeights(distance=1e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_keypoints_are_where_the_augmented_picture_shows_the_joints(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    mesh = HandModel.load().coarse
+
+    class Jointed(Turning):
+        def __getitem__(self, index: int) -> HandSample:
+            sample = super().__getitem__(index)
+            assert sample.vertices is not None
+            return replace(sample, joints=mesh.joint_regressor @ sample.vertices)
+
+    monkeypatch.setattr(annotated, "open_dataset", lambda *_, **__: Jointed())
+    source = AnnotatedPictures(replace(config(), keypoints=WEIGHTS), 64)
+    made = source.sample(seed, 3)
+    assert made["keypoints"].shape == (21, 3)
+    assert (made["keypoints"][:, 2] == 1.0).all()
+    regressed = mesh.joint_regressor @ made["coarse"]  # but for perspective, which is not affine
+    np.testing.assert_allclose(made["keypoints"][:, :2], regressed[:, :2], atol=5e-3)
+    assert "keypoints" not in AnnotatedPictures(config(), 64).sample(seed, 3)
+
+
+def test_freihand_s_joints_are_keypoints_of_mano_s_mesh(tmp_path: Path, mesh: Path) -> None:
+    folder = write_freihand(tmp_path / "freihand")
+    mano = write_mano(tmp_path / "MANO_RIGHT.pkl")
+    dataset = DatasetSettings(
+        "freihand", str(folder), atlas=str(mesh), held_out="evaluation", mano=str(mano)
+    )
+    made = replace(CONFIG, dataset=dataset, evaluation_samples=2, keypoints=WEIGHTS)
+    task = Imitation(nn.Identity(), SHARP, made)
+    batch = batch_of(task)
+    assert batch["keypoints"].shape == (2, 21, 3)
+    assert "keypoints" not in batch_of(task, seed=EVALUATION_SEED)
+    assert task.keypoints is not None
+    regressor = Mano.load(mano).joint_regressor()
+    np.testing.assert_array_equal(task.keypoints.regressor.numpy(), regressor)
+    without = replace(made, dataset=replace(dataset, mano=""))
+    with pytest.raises(UsageError, match=r"(?s)joints of the mesh are not known.*dataset\.mano"):
+        Imitation(nn.Identity(), SHARP, without)
+
+
+def test_a_data_set_without_joints_has_no_keypoints(tmp_path: Path, mesh: Path) -> None:
+    folder = write_archives(tmp_path / "archive", 4)
+    dataset = DatasetSettings("i2uv-archive", str(folder), atlas=str(mesh))
+    made = replace(CONFIG, dataset=dataset, evaluation_samples=2, keypoints=WEIGHTS)
+    with pytest.raises(UsageError, match="have no keypoints to weigh"):
+        AnnotatedPictures(made, 64)
+
+
+def test_a_sample_without_joints_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacking(Turning):
+        def __getitem__(self, index: int) -> HandSample:
+            joints = None if index else np.full((21, 3), 0.5, np.float32)
+            return replace(super().__getitem__(index), joints=joints)
+
+    monkeypatch.setattr(annotated, "open_dataset", lambda *_, **__: Lacking())
+    source = AnnotatedPictures(replace(config(), keypoints=WEIGHTS), 64)
+    with pytest.raises(InputError, match=r"sample [1-9] of the data set has no keypoints"):
+        [source.sample(0, index) for index in range(2)]
 
 
 def test_archive_s_maps_are_read_as_vertices(tmp_path: Path, mesh: Path) -> None:

@@ -10,7 +10,13 @@ import pytest
 from i2uv_edge import resources
 from i2uv_edge.errors import UsageError
 from i2uv_edge.spec import load_network
-from i2uv_edge.training.config import RESERVED_SEEDS, LossWeights, TrainingConfig, load_config
+from i2uv_edge.training.config import (
+    RESERVED_SEEDS,
+    KeypointWeights,
+    LossWeights,
+    TrainingConfig,
+    load_config,
+)
 from i2uv_edge.training.task import EVALUATION_SEED
 
 NEEDED = "steps = 10\nbatch = 4\nlearning_rate = 1e-3\n"
@@ -108,7 +114,21 @@ BAD = [
     ("micro_batch", 1),
     ("micro_batch", -2),
     ("smoothing", -1.0),
+    ("features", -1.0),
+    ("labels", -0.5),
 ]
+
+
+def test_keypoint_terms_are_off_until_one_is_weighed(tmp_path: Path) -> None:
+    path = write(tmp_path, NEEDED)
+    assert not load_config("any", path).keypoints.any
+    made = load_config("any", path, ["keypoints.length=0.5"])
+    assert made.keypoints == KeypointWeights(length=0.5)
+    assert made.keypoints.any
+    with pytest.raises(UsageError, match="direction = -1"):
+        load_config("any", path, ["keypoints.direction=-1.0"])
+    with pytest.raises(UsageError, match="unknown key 'lenght'"):
+        load_config("any", path, ["keypoints.lenght=1.0"])
 
 
 @pytest.mark.parametrize(("key", "value"), BAD)

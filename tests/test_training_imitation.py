@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import torch
 from network_toys import AFFINENET, SRNET, fitted, smooth_map
+from quantizer_toys import pictures as shades
+from quantizer_toys import recipe, tiny_affinenet
 from torch import Tensor, nn
 from training_toys import CONFIG, SHARP, Says, batch_of
 
 from i2uv_edge.errors import UsageError
 from i2uv_edge.networks.registry import build
+from i2uv_edge.quantizer.network import float_twin, quantize
+from i2uv_edge.quantizer.trainable import trainable
+from i2uv_edge.training.config import KeypointWeights
 from i2uv_edge.training.imitation import Imitation
 from i2uv_edge.training.task import EVALUATION_SEED, pictures
 
@@ -80,9 +85,65 @@ def test_gradients_reach_the_student_and_not_the_teacher() -> None:
     assert pictures(batch["picture"]).shape == (2, 3, 64, 64)
 
 
-def test_labels_of_a_bare_folder_are_refused() -> None:
-    config = replace(CONFIG, labels=0.5, images="photos")
-    with pytest.raises(UsageError, match="no labels to weigh"):
+KEYPOINTS = KeypointWeights(distance=1e-3, direction=0.1, length=0.1)
+
+
+def test_keypoints_of_rendered_hands_are_their_joints() -> None:
+    maps = smooth_map(64).expand(2, -1, -1, -1)
+    task = Imitation(Says(maps), SHARP, replace(CONFIG, keypoints=KEYPOINTS))
+    batch = batch_of(task)
+    assert batch["keypoints"].shape == (2, 21, 3)
+    truth = task.truth.surface.rasterise(batch["coarse"])
+    assert task.keypoints is not None
+    read = task.truth.surface.read_vertices
+    # A regressor is a mean over vertices, and joints of bent fingers are a millimetre beside it.
+    near, far = (float(task.keypoints(read(m), batch["keypoints"])) for m in (truth, maps))
+    assert 0.0 < near < 0.02 * far
+    with_them = float(task.loss(Says(maps), batch, 0.5, 0.5))
+    assert with_them == pytest.approx(far, rel=1e-4)  # its map is the teacher's
+
+
+def test_gradients_of_keypoints_are_finite_and_reach_the_map() -> None:
+    maps = smooth_map(64).repeat(2, 1, 1, 1).requires_grad_()
+    task = Imitation(Says(maps.detach()), SHARP, replace(CONFIG, keypoints=KEYPOINTS))
+    task.loss(Says(maps), batch_of(task), 0.5, 0.5).backward()
+    assert maps.grad is not None
+    assert torch.isfinite(maps.grad).all()
+    assert maps.grad[:, :2].abs().sum() > 0.0
+
+
+def test_features_of_the_float_network_are_learned_with_its_map() -> None:
+    module = tiny_affinenet()
+    spec = replace(SHARP, output=AFFINENET.output, parts={"heads": "*.head"})
+    calibration = [shades(4, 64)]
+    before = quantize(module, recipe("*.head", "*.warp"), calibration, network_role="affinenet")
+    twin, student = float_twin(module, before), trainable(before.graph)
+    losses = []
+    for features in (0.0, 1.0, 2.0):
+        task = Imitation(twin, spec, replace(CONFIG, features=features))
+        batch = batch_of(task)
+        assert set(batch) == {"picture"}
+        losses.append(task.loss(student, batch, 0.5, 0.5))
+    plain, one, two = (float(loss.detach()) for loss in losses)
+    assert plain < one
+    assert two - plain == pytest.approx(2 * (one - plain), rel=1e-3)
+    losses[1].backward()
+    assert all(parameter.grad is None for parameter in twin.parameters())
+    assert student.get_parameter("network.encoder.stem.0.0.weight").grad is not None
+
+
+def test_features_of_a_network_without_named_heads_are_refused() -> None:
+    with pytest.raises(UsageError, match="names no part 'heads'"):
+        Imitation(build(AFFINENET), AFFINENET, replace(CONFIG, features=1.0))
+
+
+@pytest.mark.parametrize("wanted", ["labels", "keypoints"])
+def test_labels_and_keypoints_of_a_bare_folder_are_refused(wanted: str) -> None:
+    config = replace(CONFIG, images="photos")
+    config = replace(
+        config, **({"labels": 0.5} if wanted == "labels" else {"keypoints": KEYPOINTS})
+    )
+    with pytest.raises(UsageError, match=f"no {wanted} to weigh"):
         Imitation(build(AFFINENET), AFFINENET, config)
 
 

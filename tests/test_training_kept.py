@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from i2uv_edge.errors import InputError
 from i2uv_edge.hand.atlas import Atlas
 from i2uv_edge.training import kept
-from i2uv_edge.training.config import TrainingConfig
+from i2uv_edge.training.config import KeypointWeights, TrainingConfig
 from i2uv_edge.training.kept import KeptPictures
 from i2uv_edge.training.picture_to_map import RenderedPictures, picture_source
 from i2uv_edge.training.task import EVALUATION_SEED, Sample
@@ -97,3 +98,12 @@ def test_a_run_keeps_the_pictures_that_it_would_draw(tmp_path: Path) -> None:
     assert same(made, drawn.sample(0, 5))
     assert same(picture_source(config, 32).sample(0, 5), made)
     assert len(list(tmp_path.rglob("*.bin"))) == 1
+
+
+def test_pictures_with_keypoints_are_kept_apart_from_those_without(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=1, batch=2, learning_rate=1e-3, kept=str(tmp_path))
+    jointed = replace(config, keypoints=KeypointWeights(length=1.0))
+    assert "keypoints" not in picture_source(config, 32).sample(0, 5)
+    for _ in range(2):  # drawn, then read
+        assert picture_source(jointed, 32).sample(0, 5)["keypoints"].shape == (21, 3)
+    assert len(list(tmp_path.rglob("*.bin"))) == 2

@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-__all__ = ["ModelWriter", "Quantization", "read_model"]
+__all__ = ["ModelWriter", "Quantization", "read_model", "write_model"]
 
 _SCHEMA_VERSION = 3
 _IDENTIFIER = b"TFL3"
@@ -147,9 +147,7 @@ class ModelWriter:
         model.subgraphs = [graph]
         model.buffers = self._buffers
         model.signatureDefs = [signature]
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(model.Pack(builder), _IDENTIFIER)
-        return bytes(builder.Output())
+        return _packed(model)
 
     def _unique(self, name: str) -> str:
         count = self._names.get(name, 0)
@@ -165,6 +163,21 @@ def read_model(data: bytes) -> Any:
         if buffer.offset and buffer.offset > 1:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
     return model
+
+
+def write_model(model: Any) -> bytes:
+    """Pack what `read_model` gave, changed or not."""
+    for number, buffer in enumerate(model.buffers):
+        if buffer.data is not None and len(buffer.data):
+            model.buffers[number] = _Buffer()
+            model.buffers[number].data = np.asarray(buffer.data, np.uint8).tobytes()
+    return _packed(model)
+
+
+def _packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _tensor_map(name: str, index: int) -> Any:

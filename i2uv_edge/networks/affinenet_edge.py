@@ -108,6 +108,17 @@ class First(nn.Module):
         return x, uv.float() if self.training else uv
 
 
+class MapSum(nn.Module):
+    """The way of the map: the coarser stage's upsampled, this one's residual added to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = Upsample()
+
+    def forward(self, coarse: Tensor, residual: Tensor) -> Tensor:
+        return coarse + residual
+
+
 class Stage(nn.Module):
     """One finer stage: the map upsampled, image features fetched where it points, both refined.
 
@@ -129,7 +140,7 @@ class Stage(nn.Module):
         super().__init__()
         self.narrow = ConvBnRelu(before, width, kernel=1, relu=False)
         self.up = Upsample()
-        self.up_map = Upsample()
+        self.map = MapSum()
         self.place = Place(width, size)
         self.lateral = ConvBnRelu(image, lateral, kernel=1)
         self.warp = Warp(size) if warped else None
@@ -146,7 +157,7 @@ class Stage(nn.Module):
 
         ``guide`` is the map that the warp follows in the place of the coarser stage's.
         """
-        coarse = self.up_map(uv)
+        coarse = self.map.up(uv)
         # No gradient through the coordinates: while the map is centimetres off, where to look
         # better is nothing the features nearby can tell.
         where = coarse if guide is None else guide
@@ -157,7 +168,7 @@ class Stage(nn.Module):
         x = self.refine(x)
         residual = self.head(x)
         # Under autocast residuals may be bfloat16; the maps they add up to may not (1 mm steps).
-        return x, coarse + (residual.float() if self.training else residual)
+        return x, self.map(coarse, residual.float() if self.training else residual)
 
 
 class AffineNetEdge(nn.Module):

@@ -205,6 +205,10 @@ class Warp(nn.Module):
         self.coordinates = WarpCoordinates(self.size, self.sampling)
         self.sample = WarpSample()
 
+    def to_plain(self) -> None:
+        """Back to `grid_sample`: no arithmetic of a file's own."""
+        self.coordinates = self.sample = None
+
 
 class FirstChannels(nn.Module):
     """The first ``count`` channels: (N, C, H, W) -> (N, count, H, W)."""

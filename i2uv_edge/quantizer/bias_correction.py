@@ -7,13 +7,14 @@ derived: layer by layer in running order, so that each layer's correction sees t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
+from i2uv_edge.quantizer.stepwise import run_stepwise
 
 __all__ = ["apply_corrections", "channel_means", "find_corrections"]
 
@@ -45,14 +46,10 @@ def channel_means(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> dict[str, 
     return {layer: total / len(inputs) for layer, total in interpreter.sums.items()}
 
 
-@torch.no_grad()
 def find_corrections(
     graph: fx.GraphModule, means: Mapping[str, Tensor], inputs: Sequence[Tensor]
 ) -> dict[str, tuple[float, ...]]:
     """Return what to add to each convolution's bias, by layer.
-
-    All samples go through the network together, one operation at a time; what no later operation
-    reads is dropped.
 
     Parameters
     ----------
@@ -61,25 +58,20 @@ def find_corrections(
     means
         `channel_means` of the float network over the same samples.
     """
-    interpreter = fx.Interpreter(graph)
-    nodes = list(graph.graph.nodes)
-    last_reader = {source: node for node in nodes for source in node.all_input_nodes}
-    values: dict[fx.Node, list[Any]] = {}
     corrections: dict[str, tuple[float, ...]] = {}
-    for node in nodes:
-        if node.op == "output":
-            break
-        results = [_run(interpreter, node, values, place, x) for place, x in enumerate(inputs)]
-        if kind_of(node) == "conv" and _is_measured(results):
-            mean = torch.stack([result.double().mean((0, 2, 3)) for result in results]).mean(0)
-            correction = (means[layer_of(node)] - mean).float()
-            corrections[layer_of(node)] = tuple(float(value) for value in correction)
-            shift = correction.to(results[0].dtype)[None, :, None, None]
-            results = [result + shift for result in results]
-        values[node] = results
-        for source in node.all_input_nodes:
-            if last_reader[source] is node:
-                del values[source]
+
+    def correct(node: fx.Node, sources: list[Any], run: Callable[[], list[Any]]) -> list[Any]:
+        del sources
+        results = run()
+        if kind_of(node) != "conv" or not _is_measured(results):
+            return results
+        mean = torch.stack([result.double().mean((0, 2, 3)) for result in results]).mean(0)
+        correction = (means[layer_of(node)] - mean).float()
+        corrections[layer_of(node)] = tuple(float(value) for value in correction)
+        shift = correction.to(results[0].dtype)[None, :, None, None]
+        return [result + shift for result in results]
+
+    run_stepwise(graph, inputs, correct)
     return corrections
 
 
@@ -87,19 +79,6 @@ def _is_measured(results: list[Any]) -> bool:
     """Whether the mean of a channel is known well enough to correct by it."""
     height, width = cast(Tensor, results[0]).shape[2:]
     return len(results) * height * width >= _FEWEST_VALUES
-
-
-def _run(
-    interpreter: fx.Interpreter,
-    node: fx.Node,
-    values: Mapping[fx.Node, list[Any]],
-    place: int,
-    sample: Tensor,
-) -> Any:
-    if node.op == "placeholder":
-        return sample
-    arguments = fx.node.map_arg((node.args, node.kwargs), lambda source: values[source][place])
-    return getattr(interpreter, node.op)(node.target, *cast(tuple[Any, Any], arguments))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
 from i2uv_edge.quantizer.observers import Histogram
 from i2uv_edge.quantizer.plan import QuantPlan
 
-__all__ = ["empty_set", "observe", "samples"]
+__all__ = ["empty_set", "observe", "samples", "way_to_output"]
 
 
 Mask = NDArray[np.bool_]
@@ -49,7 +49,7 @@ class _Watcher(fx.Interpreter):
     def _counted(self, node: fx.Node, value: Tensor) -> NDArray[np.float32]:
         """The values that count: of what becomes the output, the texels that are read."""
         if self._mask is not None:
-            layers = _way_to_output(node)
+            layers = way_to_output(node)
             if layers is not None:
                 for layer in layers:
                     value = layer(value)
@@ -57,7 +57,7 @@ class _Watcher(fx.Interpreter):
         return value.numpy()
 
 
-def _way_to_output(node: fx.Node) -> list[nn.Module] | None:
+def way_to_output(node: fx.Node) -> list[nn.Module] | None:
     """What rearranges a tensor into the output, if it becomes that and nothing else reads it."""
     layers: list[nn.Module] = []
     while kind_of(node) != "output":

@@ -1,7 +1,8 @@
 """`encodings.json`: every quantized tensor's scale and zero point, and how they were found.
 
-The one set of ranges behind every format. A network and its encodings give the same fake-quant
-network again, bit for bit, without calibration.
+The one set of ranges behind every format. A network, its encodings and, where they were not just
+rounded to the nearest, its integer weights give the same fake-quant network again, bit for bit,
+without calibration.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ __all__ = [
     "affine_parameters",
 ]
 
-Arithmetic = Literal["xnnpack", "onnxruntime"]
+Arithmetic = Literal["xnnpack", "onnxruntime", "real"]
 """Whose rounding is followed: XNNPACK runs TFLite files, ONNX Runtime the ONNX ones.
 
-One value in a thousand behind a resize differs by a step, and that grows with depth.
+One value in a thousand behind a resize differs by a step, and that grows with depth. "real" is no
+kernel's: operations compute real numbers of what the files hold, and quantizers alone round.
 """
 
 _OPS = cast(Any, torch.ops.quantized_decomposed)
@@ -176,7 +177,7 @@ class QuantUpsample(Upsample):
         self._quantizer = (quantizer,)  # a tuple: a reference, not a submodule
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training or x.dtype != torch.float64:
+        if self.training or x.dtype != torch.float64 or self.arithmetic == "real":
             return super().forward(x)
         scale = self._quantizer[0].encoding[0]
         if self.arithmetic == "onnxruntime":
@@ -218,7 +219,7 @@ class QuantAdd(nn.Module):
         self._quantizers = (first, second, target)  # references, not submodules
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        if self.training or x.dtype != torch.float64:
+        if self.training or x.dtype != torch.float64 or self.arithmetic == "real":
             return x + y
         first, second, target = (np.float32(item.encoding[0]) for item in self._quantizers)
         ratios = np.array([first / target, second / target], np.float32)
@@ -317,6 +318,7 @@ class QuantConv2d(nn.Module):
         )
         self.rounded_bias: Tensor
         self.register_buffer("rounded_bias", zeros.clone(), persistent=False)
+        self.arithmetic: Arithmetic = "xnnpack"
         self._source = (source,)  # a tuple: a reference, not a submodule
         self._target = (target,)
         self._packed: tuple[PackedWeight, Tensor] | None = None
@@ -391,13 +393,25 @@ class QuantConv2d(nn.Module):
         ratio = step * self.scale.detach().float().numpy() / target
         return sums.mul_(torch.from_numpy(ratio)[:, None, None]).double().mul_(float(target))
 
+    def _real(self, x: Tensor) -> Tensor:
+        """Integer sums times the scales, and the bias as files hold it (float64 in and out)."""
+        step = self.source.encoding[0]
+        # Exact: sums of products of integers.
+        sums = self._convolved((x / step).round_(), self._integers().detach().double(), None)
+        scale = torch.from_numpy(self.bias_step())[:, None, None]
+        bias = self.integer_bias() * self.bias_step().astype(np.float32).astype(np.float64)
+        return sums.mul_(scale).add_(torch.from_numpy(bias)[:, None, None])
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             scale = (self.scale * self.stretch.exp())[:, None, None, None]
             weight = _rounded(self.weight, scale, 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
             bias: Tensor = self.bias
         elif x.dtype == torch.float64:
-            return self._exact(x)
+            return self._real(x) if self.arithmetic == "real" else self._exact(x)
         else:
             weight = _OPS.dequantize_per_channel.default(
                 self._integers(),
@@ -409,4 +423,4 @@ class QuantConv2d(nn.Module):
                 torch.int8,
             )
             bias = self.rounded_bias
-        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        return self._convolved(x, weight, bias)

@@ -14,22 +14,39 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from i2uv_edge.errors import InputError, UsageError
+from i2uv_edge.networks.layers import Warp
 from i2uv_edge.quantizer.assemble import assemble
 from i2uv_edge.quantizer.bias_correction import apply_corrections, channel_means, find_corrections
 from i2uv_edge.quantizer.calibrate import empty_set, observe, samples
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.equalize import apply_scales, find_scales
-from i2uv_edge.quantizer.fake_quant import Arithmetic, QuantAdd, QuantUpsample
-from i2uv_edge.quantizer.graph import prepare, shape_of
+from i2uv_edge.quantizer.fake_quant import Arithmetic, QuantAdd, QuantConv2d, QuantUpsample
+from i2uv_edge.quantizer.graph import kind_of, prepare, shape_of
 from i2uv_edge.quantizer.picture_input import absorb_normalisation
 from i2uv_edge.quantizer.plan import ConcatRanges, make_plan
 from i2uv_edge.quantizer.ranges import find_encodings
-from i2uv_edge.quantizer.trainable import learned_encodings, load_tensors, tensors_of
+from i2uv_edge.quantizer.rounding import round_weights
+from i2uv_edge.quantizer.trainable import (
+    learned_encodings,
+    load_tensors,
+    taking_batches,
+    tensors_of,
+)
 from i2uv_edge.spec import RecipeSpec
 
-__all__ = ["QuantOptions", "QuantizedNetwork", "load_quantized", "quantize", "tuned"]
+__all__ = [
+    "QuantOptions",
+    "QuantizedNetwork",
+    "float_twin",
+    "load_quantized",
+    "prepared",
+    "quantize",
+    "tuned",
+]
 
-_SAMPLES_HELD = 16  # in memory; means and channel ranges settle much earlier than tails do
+# Held in memory: means and channel ranges settle much earlier than tails do, and so early is the
+# exact arithmetic not slow. What layers see together takes more to know.
+_FEW, _SOME = 16, 64
 
 
 @dataclass(frozen=True)
@@ -51,8 +68,8 @@ class QuantizedNetwork:
 
     `graph` is the network itself, NCHW float32 with batch 1: what is exported and trained on.
     `float_macs_share` (0..1) is the share of its multiply-accumulates that stays in float.
-    `tensors` are its weights where they were trained (see `trainable`); None where they follow from
-    the float network.
+    `tensors` are its weights where they were trained (see `trainable`) or rounded together (see
+    `rounding`); None where each is the float network's, rounded to the nearest.
     """
 
     graph: fx.GraphModule
@@ -67,7 +84,7 @@ class QuantizedNetwork:
         return Exact(self.graph)
 
     def module_in(self, arithmetic: Arithmetic) -> Exact:
-        """The same in the arithmetic of another format than TFLite."""
+        """The same in the arithmetic of another format than TFLite, or of none."""
         return Exact(self.graph, arithmetic)
 
 
@@ -81,12 +98,26 @@ class Exact(nn.Module):
         super().__init__()
         self.graph_module = copy.deepcopy(graph).double()
         for layer in self.graph_module.modules():
-            if isinstance(layer, QuantAdd | QuantUpsample):
+            if isinstance(layer, QuantAdd | QuantConv2d | QuantUpsample):
                 layer.arithmetic = arithmetic
+            elif isinstance(layer, Warp) and arithmetic == "real":
+                layer.to_plain()
+        if arithmetic == "real":
+            _round_numbers(self.graph_module)
 
     def forward(self, batch: Tensor) -> Tensor:
         outputs = [self.graph_module(sample[None].double()) for sample in batch]
         return torch.cat(outputs).to(batch.dtype)
+
+
+def _round_numbers(graph: fx.GraphModule) -> None:
+    """Make Python numbers among the operands what files hold of them: float32."""
+    for node in graph.graph.nodes:
+        if kind_of(node) in ("add", "sub", "mul"):
+            node.args = tuple(
+                float(np.float32(item)) if isinstance(item, float) else item for item in node.args
+            )
+    graph.recompile()
 
 
 def quantize(
@@ -126,8 +157,9 @@ def quantize(
     _check(recipe)
     first, batches = _peek(calibration)
     shape = (1, first[0].shape[3], first[0].shape[1], first[0].shape[2])
-    graph = _prepare(module, shape, recipe, network_role)
-    few = list(islice(samples(first, shape), _SAMPLES_HELD))
+    graph = prepared(module, shape, recipe, network_role)
+    some = list(islice(samples(first, shape), _SOME))
+    few = some[:_FEW]
     scales = {}
     if options.equalize is not None:
         scales = find_scales(graph, few, strength=options.equalize)
@@ -146,18 +178,23 @@ def quantize(
         role=network_role,
         recipe=recipe.name,
         input_shape=shape,
-        options=asdict(options),
+        options={**asdict(options), "rounding": recipe.weights.rounding},
         activations=activations,
         weights=weights,
         equalization=scales,
     )
     network = load_quantized(module, recipe, encodings)
-    if not options.correct_bias:
-        return network
-    means = channel_means(graph, few)
-    exact = [sample.double() for sample in few]
-    corrections = find_corrections(network.module.graph_module, means, exact)
-    return load_quantized(module, recipe, replace(encodings, bias_correction=corrections))
+    rounded = recipe.weights.rounding == "second-order"
+    if rounded:
+        round_weights(network.graph, some)
+    if options.correct_bias:
+        means = channel_means(graph, few)
+        exact = [sample.double() for sample in few]
+        corrections = find_corrections(network.module.graph_module, means, exact)
+        encodings = replace(encodings, bias_correction=corrections)
+        apply_corrections(network.graph, corrections)
+    tensors = tensors_of(network.graph) if rounded else None
+    return load_quantized(module, recipe, encodings, tensors)
 
 
 def tuned(module: nn.Module, before: QuantizedNetwork, graph: fx.GraphModule) -> QuantizedNetwork:
@@ -177,6 +214,18 @@ def tuned(module: nn.Module, before: QuantizedNetwork, graph: fx.GraphModule) ->
     return load_quantized(module, before.recipe, encodings, tensors_of(graph))
 
 
+def float_twin(module: nn.Module, quantized: QuantizedNetwork) -> fx.GraphModule:
+    """The float network, any number of samples, with the layers and channel scales of another.
+
+    What its layers compute is what those of ``quantized`` would if nothing was rounded: features of
+    the two compare, while the network's own channels differ by what equalization did.
+    """
+    encodings = quantized.encodings
+    graph = prepared(module, encodings.input_shape, quantized.recipe, encodings.role)
+    apply_scales(graph, encodings.equalization)
+    return taking_batches(graph)
+
+
 def load_quantized(
     module: nn.Module,
     recipe: RecipeSpec,
@@ -185,7 +234,7 @@ def load_quantized(
 ) -> QuantizedNetwork:
     """Rebuild the fake-quant network of `quantize` from its float network and encodings.
 
-    That of `tuned` takes the trained `tensors` as well, in the place of the float network's.
+    Where it has `tensors` they are needed as well, in the place of the float network's.
 
     Raises
     ------
@@ -193,7 +242,7 @@ def load_quantized(
         The encodings, or the tensors, are of another network or recipe.
     """
     _check(recipe)
-    graph = _prepare(module, encodings.input_shape, recipe, encodings.role)
+    graph = prepared(module, encodings.input_shape, recipe, encodings.role)
     apply_scales(graph, encodings.equalization)
     apply_corrections(graph, encodings.bias_correction)
     concat = encodings.options.get("concat", QuantOptions.concat)
@@ -204,9 +253,10 @@ def load_quantized(
     return QuantizedNetwork(graph, encodings, recipe, plan.float_macs_share, tensors)
 
 
-def _prepare(
+def prepared(
     module: nn.Module, shape: tuple[int, int, int, int], recipe: RecipeSpec, role: str
 ) -> fx.GraphModule:
+    """The float network as `quantize` plans it, for an input of `shape` (1, C, S, S)."""
     graph = prepare(module, shape)
     spec = recipe.activations
     if role == "affinenet" and spec.bits == 8 and not spec.symmetric:
@@ -235,10 +285,10 @@ def _check(recipe: RecipeSpec) -> None:
 def _peek(
     batches: Iterable[NDArray[np.float32]],
 ) -> tuple[list[NDArray[np.float32]], Iterable[NDArray[np.float32]]]:
-    """The first batches, enough to equalize with, and the whole stream."""
+    """The first batches, enough for what looks at few samples, and the whole stream."""
     stream = iter(batches)
     first: list[NDArray[np.float32]] = []
-    while sum(map(len, first)) < _SAMPLES_HELD:
+    while sum(map(len, first)) < _SOME:
         batch = next(stream, None)
         if batch is None:
             break

@@ -12,9 +12,9 @@ __all__ = ["Histogram", "Method", "choose_range"]
 
 BINS = 2048
 _COUNTED = 1 << 18  # values of one tensor, of which more than that are counted in part
-_MSE_STEPS = 100
+_TRIALS = 100  # ends that are tried on the way from the furthest value to zero
 
-Method = Literal["min-max", "percentile", "mse"]
+Method = Literal["min-max", "percentile", "mse", "entropy"]
 
 
 class Histogram:
@@ -89,8 +89,12 @@ class _Grid:
     high: float
     levels: int
 
+    @property
+    def step(self) -> float:
+        return max(self.high - self.low, 1e-12) / self.levels
+
     def error(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-        step = max(self.high - self.low, 1e-12) / self.levels
+        step = self.step
         first, last = np.round(self.low / step), np.round(self.high / step)
         rounded = np.clip(np.round(values / step), first, last)
         return float((counts * (rounded * step - values) ** 2).sum())
@@ -105,7 +109,9 @@ def choose_range(
     ----------
     method
         "min-max" covers every value; "percentile" the `percentile` of the absolute values;
-        "mse" minimises the mean squared error, clipping included, over the histogram.
+        "mse" minimises the mean squared error, clipping included, over the histogram; "entropy" the
+        Kullback-Leibler divergence of what is left of the distribution (Migacz, "8-bit inference
+        with TensorRT", GTC 2017).
     """
     if histogram.empty:
         raise ValueError("the histogram is empty")
@@ -122,13 +128,41 @@ def choose_range(
         return max(low, -reach), min(high, reach)
     used = histogram.counts > 0
     values, counts = centres[used], histogram.counts[used]
+    if method == "entropy":
+        reaches = [1.0 - k / _TRIALS for k in range(_TRIALS)]
+        # Of equal divergences the widest range.
+        return min(
+            ((low * reach, high * reach) for reach in reaches),
+            key=lambda ends: _divergence(values, counts, _Grid(ends[0], ends[1], levels)),
+        )
     for side in ("both", "low", "high"):
         best = (_Grid(low, high, levels).error(values, counts), low, high)
-        for k in range(1, _MSE_STEPS):
-            factor = 1.0 - k / _MSE_STEPS
+        for k in range(1, _TRIALS):
+            factor = 1.0 - k / _TRIALS
             trial_low = low if side == "high" else low * factor
             trial_high = high if side == "low" else high * factor
             error = _Grid(trial_low, trial_high, levels).error(values, counts)
             best = min(best, (error, trial_low, trial_high))
         _, low, high = best
     return low, high
+
+
+def _divergence(values: NDArray[np.float64], counts: NDArray[np.int64], grid: _Grid) -> float:
+    """Of the clipped values from what is known of them once they are on the grid.
+
+    What is clipped counts with the ends in the first, and is missing in the second: the reason why
+    a range may be too narrow. On the grid, the values of a step are told apart no longer.
+    """
+    inside = (values >= grid.low) & (values <= grid.high)
+    if not inside.any():
+        return float("inf")
+    kept = counts[inside].astype(np.float64)
+    clipped = kept.copy()
+    clipped[0] += counts[values < grid.low].sum()
+    clipped[-1] += counts[values > grid.high].sum()
+    _, step, sizes = np.unique(
+        np.round(values[inside] / grid.step), return_inverse=True, return_counts=True
+    )
+    known = (np.bincount(step, kept) / sizes)[step]
+    p, q = clipped / clipped.sum(), known / known.sum()
+    return float((p * np.log(p / q)).sum())

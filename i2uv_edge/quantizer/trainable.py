@@ -21,7 +21,7 @@ from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.fake_quant import ActivationQuantizer, QuantConv2d
 from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
 
-__all__ = ["learned_encodings", "load_tensors", "tensors_of", "trainable"]
+__all__ = ["learned_encodings", "load_tensors", "taking_batches", "tensors_of", "trainable"]
 
 _PREFIX = "network."
 LEARNED = "learned"  # how a trained range was found
@@ -37,15 +37,7 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
     boundary that an optimiser's first steps, which are mostly noise, push it over; from the middle
     only those move that many samples agree on.
     """
-    made = copy.deepcopy(graph)
-    for node in list(made.graph.nodes):
-        if kind_of(node) == "warp":
-            layer = cast(Warp, module_of(node))
-            layer.coordinates, layer.sample = None, None
-            with made.graph.inserting_before(node):
-                where = made.graph.call_method("detach", (node.args[1],))
-            node.args = (node.args[0], where)
-    made.recompile()
+    made = taking_batches(graph)
     made.requires_grad_(True)
     with torch.no_grad():
         for conv in made.modules():
@@ -57,6 +49,20 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
         if kind_of(node) == "quantizer":
             module_of(node).requires_grad_(False)
     return made.train()
+
+
+def taking_batches(graph: fx.GraphModule) -> fx.GraphModule:
+    """A copy whose warps have their training form: (N, 3, S, S), any N; see `trainable`."""
+    made = copy.deepcopy(graph)
+    for node in list(made.graph.nodes):
+        if kind_of(node) == "warp":
+            layer = cast(Warp, module_of(node))
+            layer.coordinates, layer.sample = None, None
+            with made.graph.inserting_before(node):
+                where = made.graph.call_method("detach", (node.args[1],))
+            node.args = (node.args[0], where)
+    made.recompile()
+    return made
 
 
 def learned_encodings(graph: fx.GraphModule, before: Encodings) -> Encodings:

@@ -11,6 +11,7 @@ from i2uv_edge.report.samples import anchors
 from i2uv_edge.report.words import gate_limit, gate_title, metric_value
 from i2uv_edge.scores import BASELINE, Score, explain
 from i2uv_edge.spec import GateSpec
+from i2uv_edge.table import columns, own_column
 
 __all__ = ["Cell", "GateGroup", "GateRow", "section"]
 
@@ -50,9 +51,7 @@ class GateGroup:
 def section(material: Material) -> Section | None:
     """Failed gates first, then those with a limit, then what is only reported."""
     scores = material.report.scores
-    names = tuple(
-        sorted(dict.fromkeys(s.candidate for s in scores), key=lambda name: name != BASELINE)
-    )
+    names = tuple(columns(scores))
     groups, idle, judged = [], [], set()
     for gate in material.gates:
         own = [score for score in scores if _judges(gate, score)]
@@ -94,7 +93,7 @@ def _group(gate: GateSpec, scores: Sequence[Score], names: Sequence[str]) -> Gat
 
 
 def _row(stage: str, scores: Sequence[Score], names: Sequence[str]) -> GateRow:
-    by_name = {score.candidate: score for score in scores}
+    by_name = {own_column(score.candidate): score for score in scores}
     cells = []
     for name in names:
         score = by_name.get(name)

@@ -12,7 +12,17 @@ from i2uv_edge.scores import Report
 from i2uv_edge.spec import GateSpec
 from i2uv_edge.tally import SurfaceAtlas
 
-__all__ = ["ConvertedFile", "KeptFloat", "Material", "NetworkEncodings", "Section", "Subject"]
+__all__ = [
+    "ConvertedFile",
+    "KeptFloat",
+    "Material",
+    "NetworkEncodings",
+    "Section",
+    "StepsApart",
+    "Subject",
+    "TensorParity",
+    "TensorTable",
+]
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,47 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class StepsApart:
+    """How far a file's integers are from the fake-quant network's.
+
+    `share` (0..1) of the values differ, by at most `most` steps of the tensor's scale.
+    """
+
+    share: float
+    most: int
+
+
+@dataclass(frozen=True)
+class TensorParity:
+    """One rounded tensor of a network, over all pictures.
+
+    Attributes
+    ----------
+    role, name : the network, and the tensor's name in its encodings
+    values : how many it has on one picture
+    sqnr_db : power of the float network's values over that of what fake-quant is off them by;
+        infinite where nothing is lost
+    saturated : share (0..1) of the values that lay beyond the grid
+    files : by kind of file ("tflite", "onnx"); without those that do not hold the tensor
+    """
+
+    role: str
+    name: str
+    values: int
+    sqnr_db: float
+    saturated: float
+    files: Mapping[str, StepsApart]
+
+
+@dataclass(frozen=True)
+class TensorTable:
+    """Three-way parity of every rounded tensor, in running order, and on how many pictures."""
+
+    pictures: int
+    tensors: tuple[TensorParity, ...]
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything a section may draw on.
 
@@ -96,6 +147,7 @@ class Material:
     atlas : of the last stage's maps
     sizes : bytes of the networks by runner
     evidence : what was kept of the comparison; None if nothing was compared
+    tensors : parity inside the networks; None where nothing is quantized
     """
 
     report: Report
@@ -104,6 +156,7 @@ class Material:
     atlas: SurfaceAtlas
     sizes: Mapping[str, int]
     evidence: Evidence | None = None
+    tensors: TensorTable | None = None
 
 
 @dataclass(frozen=True)

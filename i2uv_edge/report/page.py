@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from i2uv_edge.report import (
+    blocks,
     conversion,
     distribution,
     error_maps,
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     error_maps.section,
     distribution.section,
     gate_table.section,
+    blocks.section,
     conversion.section,
     provenance.section,
 )

@@ -26,6 +26,7 @@ METRICS = {
     "vertex_p99_mm": ("vertex distance, 99th percentile", "mm"),
     "vertex_max_mm": ("greatest vertex distance", "mm"),
     "texel_mean_mm": ("mean texel distance", "mm"),
+    "texel_max_units": ("greatest texel distance, ONNX emulated", "map units"),
     "masked_psnr_db": ("PSNR of the maps", "dB"),
     "pa_mpvpe_mm": ("PA-MPVPE", "mm"),
     "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
@@ -59,6 +60,8 @@ def metric_value(metric: str, value: float | None) -> str:
     """A value as its metric is read; shares in percent."""
     if metric == "float_macs_share" and value is not None and math.isfinite(value):
         return f"{value:.2%}"
+    if metric == "texel_max_units" and value is not None and math.isfinite(value):
+        return f"{value:.1g}"
     return number(value)
 
 

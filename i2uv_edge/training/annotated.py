@@ -10,11 +10,12 @@ from i2uv_edge.data.catalogue import open_dataset
 from i2uv_edge.data.dataset import BUILT_IN, HandDataset, HandSample
 from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.hand.atlas import Atlas
-from i2uv_edge.hand.camera import to_map_units
-from i2uv_edge.hand.mano import Mano
+from i2uv_edge.hand.camera import project, to_map_units
+from i2uv_edge.hand.mano import FINGERTIPS, Mano
 from i2uv_edge.hand.model import FloatArray, HandModel
 from i2uv_edge.training.augmentation import Backgrounds, augment, plain
 from i2uv_edge.training.config import DatasetSettings, TrainingConfig
+from i2uv_edge.training.keypoints import in_picture
 from i2uv_edge.training.task import EVALUATION_SEED, Sample, shuffled
 
 
@@ -31,7 +32,8 @@ class AnnotatedPictures:
     Raises
     ------
     UsageError
-        No such data set, or no atlas for its vertices.
+        No such data set, or no atlas for its vertices; keypoints are asked for and its pictures
+        have none.
     InputError
         It cannot be read, or has too few samples to hold any out.
     """
@@ -42,10 +44,11 @@ class AnnotatedPictures:
         chosen = config.dataset
         folder = config.augmentation.backgrounds
         self.backgrounds = Backgrounds(Path(folder)) if folder else None
-        self.learned = _opened(chosen, chosen.split)
+        self.mano = Mano.load(Path(chosen.mano)) if chosen.mano else None
+        self.learned = _opened(chosen, chosen.split, self.mano)
         self.count = len(self.learned)
         if chosen.held_out:
-            self.held_out = _opened(chosen, chosen.held_out)
+            self.held_out = _opened(chosen, chosen.held_out, self.mano)
             self.first_held_out = 0
         else:
             self.held_out = self.learned
@@ -66,12 +69,21 @@ class AnnotatedPictures:
                 remedy="name it: dataset.atlas, HandRightUV.obj in the archive of I2UV-HandNet",
             )
         self._atlases: dict[int, Atlas] = {}
+        self.keypoints = config.keypoints.any
+        if self.keypoints and not _has_joints(self.learned[0]):
+            raise UsageError(
+                f"the pictures of {self.learned.name} have no keypoints to weigh",
+                expected="joints and a camera",
+                remedy="drop keypoints, or name another data set or split",
+            )
 
     def atlas(self, size: int) -> Atlas:
         """See `picture_to_map.Source`."""
         if size not in self._atlases:
+            tips = FINGERTIPS.get(self.learned.name, FINGERTIPS["freihand"])
+            joints = None if self.mano is None else self.mano.joint_regressor(tips)
             self._atlases[size] = (
-                Atlas.from_obj(Path(self.mesh), size)
+                Atlas.from_obj(Path(self.mesh), size, joints)
                 if self.mesh
                 else Atlas.of_mesh(HandModel.load().coarse, size)
             )
@@ -88,11 +100,23 @@ class AnnotatedPictures:
             rng = np.random.default_rng((seed, index))
             seen = augment(found, rng, self.size, self.settings, self.backgrounds)
         coarse, scale_mm = self._mapped(seen)
-        return {
+        made: Sample = {
             "picture": seen.picture,
             "coarse": coarse,
             "scale_mm": np.asarray(scale_mm, np.float32),
         }
+        if self.keypoints and seed < EVALUATION_SEED:
+            made["keypoints"] = self._keypoints(seen)
+        return made
+
+    def _keypoints(self, sample: HandSample) -> FloatArray:
+        if sample.joints is None or sample.intrinsics is None:
+            raise InputError(
+                f"sample {sample.id} of the data set has no keypoints",
+                expected="joints and a camera, as its first sample has",
+                remedy="drop keypoints, or choose a split that has them: dataset.split",
+            )
+        return in_picture(project(sample.joints, sample.intrinsics) / self.size)
 
     def _mapped(self, sample: HandSample) -> tuple[FloatArray, float]:
         """Vertices in map units, and how many millimetres one is."""
@@ -123,8 +147,11 @@ class AnnotatedPictures:
             )
 
 
-def _opened(chosen: DatasetSettings, split: str) -> HandDataset:
-    mano = Mano.load(Path(chosen.mano)) if chosen.mano else None
+def _has_joints(sample: HandSample) -> bool:
+    return sample.joints is not None and sample.intrinsics is not None
+
+
+def _opened(chosen: DatasetSettings, split: str, mano: Mano | None) -> HandDataset:
     path = Path(chosen.path) if chosen.path else None
     return open_dataset(chosen.kind, path, split=split, mano=mano, hand=chosen.hand)
 

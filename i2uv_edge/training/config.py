@@ -40,6 +40,32 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
+class KeypointWeights:
+    """Weights of S2HAND's terms on given 2D keypoints (Chen et al., CVPR 2021).
+
+    Attributes
+    ----------
+    distance : between joints, robust
+    direction : squared difference of the bones' unit vectors, 2 (1 - cosine)
+    length : L1 on the bones' lengths, in sides of the crop
+    """
+
+    distance: float = 0.0
+    direction: float = 0.0
+    length: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("distance", "direction", "length"):
+            if getattr(self, name) < 0.0:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 0")
+
+    @property
+    def any(self) -> bool:
+        """Whether any term counts, so that keypoints are needed."""
+        return bool(self.distance or self.direction or self.length)
+
+
+@dataclass(frozen=True)
 class DatasetSettings:
     """Where the pictures come from.
 
@@ -143,6 +169,9 @@ class TrainingConfig:
         trained networks, where Adam's steps of one size for all would shake the small tensors
     range_rate : quantization-aware training: learning rate of the ranges over that of the weights
     labels : quantization-aware training: weight of the true maps; that of the float network's is 1
+    features : quantization-aware training: weight of the distance to the float network's features
+        that its heads read
+    keypoints : quantization-aware training: weights of the terms on given 2D keypoints
     teacher : checkpoint of the AffineNet to learn from instead of annotations
     teacher_network : its network, where the checkpoint does not say: a name or a TOML
     images : folder of pictures to learn from it on; empty: the rendered ones
@@ -178,10 +207,12 @@ class TrainingConfig:
     relative_steps: bool = False
     range_rate: float = 0.0
     labels: float = 0.0
+    features: float = 0.0
     teacher: str = ""
     teacher_network: str = ""
     images: str = ""
     loss: LossWeights = field(default_factory=LossWeights)
+    keypoints: KeypointWeights = field(default_factory=KeypointWeights)
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
@@ -212,6 +243,7 @@ _LEAST = {
     "weight_decay": 0,
     "range_rate": 0,
     "labels": 0,
+    "features": 0,
     "warmup_steps": 0,
     "workers": 0,
     "threads": 1,

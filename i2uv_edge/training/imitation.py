@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from i2uv_edge.errors import UsageError
-from i2uv_edge.hand.model import FloatArray
+from i2uv_edge.hand.model import JOINTS, FloatArray
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.training.config import TrainingConfig
 from i2uv_edge.training.distillation import BarePictures
+from i2uv_edge.training.features import distance, head_layers, with_features
+from i2uv_edge.training.keypoints import KeypointLoss
 from i2uv_edge.training.picture_to_map import PictureToMap
 from i2uv_edge.training.task import EVALUATION_SEED, Batch, Sample, array, pictures
 
@@ -17,19 +19,22 @@ from i2uv_edge.training.task import EVALUATION_SEED, Batch, Sample, array, pictu
 class Imitation:
     """The float network's map from a picture. Score: mean distance of the vertices to its own.
 
-    Pictures need no annotations; with ``labels`` the true map counts too.
+    Pictures need no annotations; with ``labels`` the true map counts too, with ``keypoints`` where
+    the joints are seen, and with ``features`` what the float network's heads read.
 
     Parameters
     ----------
     teacher
-        The float network, (N, 3, S, S) -> (N, 3, M, M).
+        The float network, (N, 3, S, S) -> (N, 3, M, M); for ``features`` in the form that
+        `quantizer.network.float_twin` gives it.
     spec, config
         The network and the run.
 
     Raises
     ------
     UsageError
-        Labels are asked for and the pictures have none, or the network is no AffineNet.
+        Labels or keypoints are asked for and the pictures have none, or the mesh no known joints;
+        features of a network that names no heads; the network is no AffineNet.
     """
 
     def __init__(self, teacher: nn.Module, spec: NetworkSpec, config: TrainingConfig) -> None:
@@ -38,33 +43,48 @@ class Imitation:
                 f"{spec.name} is no AffineNet: nothing is gained by training its integers",
                 remedy="drop its table under [training] from the recipe",
             )
-        if config.labels and config.images:
-            raise UsageError(
-                "the pictures of a folder have no labels to weigh",
-                remedy="drop labels, or name a dataset instead of images",
-            )
+        for name, weighs in (("labels", config.labels), ("keypoints", config.keypoints.any)):
+            if weighs and config.images:
+                raise UsageError(
+                    f"the pictures of a folder have no {name} to weigh",
+                    remedy=f"drop {name}, or name a dataset instead of images",
+                )
         self.teacher = teacher.requires_grad_(False).eval()
         self.truth = PictureToMap(spec, config)
         self.stream = BarePictures(config, spec.input.shape[1])
         self.labels = config.labels
+        self.features = config.features
+        self.heads = head_layers(teacher, spec) if config.features else ()
+        self.keypoints = self._keypoint_loss(spec, config) if config.keypoints.any else None
 
     def sample(self, seed: int, index: int) -> Sample:
         """A picture to learn from, or an annotated one to be scored on."""
-        if self.labels or seed >= EVALUATION_SEED:
+        if self.labels or self.keypoints or seed >= EVALUATION_SEED:
             return self.truth.sample(seed, index)
         return self.stream.sample(seed, index)
 
     def loss(self, module: nn.Module, batch: Batch, progress: float, coin: float) -> Tensor:
-        """Loss of the finest map against the float network's, and against the truth."""
+        """Loss of the finest map against the float network's, and whatever else was asked for."""
         del progress, coin
         picture, loss = pictures(batch["picture"]), self.truth.map_loss
         for part in (loss, self.teacher):
             part.to(picture.device)
-        made = module(picture).float()
-        total = loss.finest(made, self._wanted(picture))
+        if self.features:
+            made, found = with_features(module, picture, self.heads)
+            with torch.no_grad(), torch.autocast(picture.device.type, enabled=False):
+                wanted, features = with_features(self.teacher, picture, self.heads)
+            made = made.float()
+            total = loss.finest(made, wanted) + self.features * distance(found, features)
+        else:
+            made = module(picture).float()
+            total = loss.finest(made, self._wanted(picture))
         if self.labels:
             truth = self.truth.surface.rasterise(batch["coarse"])
             total = total + self.labels * loss.finest(made, truth, batch["coarse"])
+        if self.keypoints is not None:
+            vertices = self.truth.surface.read_vertices(made)
+            self.keypoints.to(picture.device)
+            total = total + self.keypoints(vertices, batch["keypoints"])
         return total
 
     def score(self, module: nn.Module, batch: Batch) -> FloatArray:
@@ -74,6 +94,16 @@ class Imitation:
         with torch.no_grad():
             apart = surface.read_vertices(module(picture).float() - self._wanted(picture))
         return array(apart.norm(dim=-1).mean(-1) * batch["scale_mm"])
+
+    def _keypoint_loss(self, spec: NetworkSpec, config: TrainingConfig) -> KeypointLoss:
+        atlas = self.truth.source.atlas(spec.output.shape[1])
+        if atlas.joint_regressor.shape != (JOINTS, len(atlas.template)):
+            raise UsageError(
+                "the joints of the mesh are not known, so keypoints say nothing about it",
+                expected=f"the hand model whose mesh of {len(atlas.template)} vertices it is",
+                remedy="name it: dataset.mano, or drop keypoints",
+            )
+        return KeypointLoss(atlas.joint_regressor, config.keypoints)
 
     def _wanted(self, picture: Tensor) -> Tensor:
         # Not under autocast: a bfloat16 map has steps of a millimetre.

@@ -19,6 +19,7 @@ from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.training.annotated import AnnotatedPictures
 from i2uv_edge.training.config import TrainingConfig
 from i2uv_edge.training.kept import KeptPictures
+from i2uv_edge.training.keypoints import in_picture
 from i2uv_edge.training.losses import MapLoss, resize
 from i2uv_edge.training.surface import Surface
 from i2uv_edge.training.task import Batch, Sample, Source, array, pictures
@@ -35,10 +36,15 @@ class RenderedPictures:
         How pictures vary.
     first_edition
         Part of them that are made the way the frozen sets were.
+    keypoints
+        Whether samples have their joints, too.
     """
 
-    def __init__(self, settings: SceneSettings, first_edition: float = 0.0) -> None:
+    def __init__(
+        self, settings: SceneSettings, first_edition: float = 0.0, *, keypoints: bool = False
+    ) -> None:
         self.settings, self.first_edition = settings, first_edition
+        self.keypoints = keypoints
 
     def atlas(self, size: int) -> Atlas:
         """See `Source`."""
@@ -49,11 +55,14 @@ class RenderedPictures:
         earlier = np.random.default_rng((seed, index, 1)).random() < self.first_edition
         render = first.render_sample if earlier else render_sample
         sample = render(seed, index, self.settings)
-        return {
+        made: Sample = {
             "picture": sample.picture,
             "coarse": sample.coarse,
             "scale_mm": np.asarray(sample.frame.scale_mm, np.float32),
         }
+        if self.keypoints:
+            made["keypoints"] = in_picture(sample.joints[:, :2])
+        return made
 
 
 def picture_source(config: TrainingConfig, size: int) -> Source:
@@ -62,10 +71,12 @@ def picture_source(config: TrainingConfig, size: int) -> Source:
         return AnnotatedPictures(config, size)
     backgrounds = config.augmentation.backgrounds
     settings = SceneSettings(size=size, coarse_edges=config.coarse_edges, backgrounds=backgrounds)
-    drawn = RenderedPictures(settings, config.first_edition)
+    keypoints = config.keypoints.any
+    drawn = RenderedPictures(settings, config.first_edition, keypoints=keypoints)
     if not config.kept:
         return drawn
-    return KeptPictures(drawn, Path(config.kept), f"{settings} {config.first_edition}")
+    what = f"{settings} {config.first_edition}{' keypoints' if keypoints else ''}"
+    return KeptPictures(drawn, Path(config.kept), what)
 
 
 class PictureToMap:

@@ -50,7 +50,8 @@ class Source(Protocol):
         """Picture ``index`` of the run.
 
         ``picture`` (S, S, 3) uint8 RGB, ``coarse`` (V, 3) float32 map units, ``scale_mm`` () how
-        many millimetres one is.
+        many millimetres one is; where the run asks for them ``keypoints`` (21, 3) float32, see
+        `keypoints.in_picture`.
         """
 
 

@@ -1,0 +1,1 @@
+"""The phone: what will run where on it, and what runs measured on it and in its place."""
