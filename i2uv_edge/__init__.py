@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from i2uv_edge.pipeline import calibrate as calibrate
     from i2uv_edge.pipeline import evaluate as evaluate
     from i2uv_edge.pipeline import export as export
+    from i2uv_edge.pipeline import profile as profile
     from i2uv_edge.pipeline import quantize as quantize
     from i2uv_edge.pipeline import train as train
     from i2uv_edge.pipeline import validate as validate
+    from i2uv_edge.planning import plan as plan
+    from i2uv_edge.plans import Plan as Plan
     from i2uv_edge.requests import AnalyzeRequest as AnalyzeRequest
     from i2uv_edge.requests import AnalyzeResult as AnalyzeResult
     from i2uv_edge.requests import CalibrateRequest as CalibrateRequest
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from i2uv_edge.requests import EvaluateResult as EvaluateResult
     from i2uv_edge.requests import ExportRequest as ExportRequest
     from i2uv_edge.requests import ExportResult as ExportResult
+    from i2uv_edge.requests import PlanRequest as PlanRequest
+    from i2uv_edge.requests import ProfileRequest as ProfileRequest
+    from i2uv_edge.requests import ProfileResult as ProfileResult
     from i2uv_edge.requests import QuantizeRequest as QuantizeRequest
     from i2uv_edge.requests import QuantizeResult as QuantizeResult
     from i2uv_edge.requests import TrainRequest as TrainRequest
@@ -48,6 +54,8 @@ _HOMES = {
     "calibrate": "pipeline",
     "evaluate": "pipeline",
     "export": "pipeline",
+    "profile": "pipeline",
+    "plan": "planning",
     "quantize": "pipeline",
     "train": "pipeline",
     "validate": "pipeline",
@@ -59,12 +67,16 @@ _HOMES = {
     "EvaluateResult": "requests",
     "ExportRequest": "requests",
     "ExportResult": "requests",
+    "ProfileRequest": "requests",
+    "ProfileResult": "requests",
+    "PlanRequest": "requests",
     "QuantizeRequest": "requests",
     "QuantizeResult": "requests",
     "TrainRequest": "requests",
     "TrainResult": "requests",
     "ValidateRequest": "requests",
     "ValidateResult": "requests",
+    "Plan": "plans",
     "Report": "scores",
 }
 

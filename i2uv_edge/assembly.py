@@ -23,6 +23,7 @@ from i2uv_edge.data.calibration import CalibrationSet
 from i2uv_edge.data.evaluation import read_evaluation, write_evaluation
 from i2uv_edge.data.pictures import PREPROCESS
 from i2uv_edge.data.synthetic import SceneSettings
+from i2uv_edge.device.parts import Parts, write_parts
 from i2uv_edge.dumps import write_dump
 from i2uv_edge.networks.checkpoint import save_checkpoint
 from i2uv_edge.networks.layers import deploy
@@ -46,6 +47,8 @@ from i2uv_edge.spec import (
 __all__ = ["Build", "write_sealed"]
 
 GOLDEN_SAMPLES = 4
+# What runs where may become known better without making the bundle another one.
+TARGET_FIELDS = ("name", "description", "soc", "sources")
 TOOLS = (
     "i2uv-edge",
     "torch",
@@ -68,6 +71,7 @@ class Build:
     networks : with their weights, in running order
     calibration : None for a recipe that quantizes nothing
     trained : what training has made of some of the networks under this recipe
+    split : whether the networks are cut into segments for DSP and CPU as well
     """
 
     model: ModelSpec
@@ -76,6 +80,7 @@ class Build:
     networks: Mapping[Role, Network]
     calibration: CalibrationSet | None
     trained: Mapping[Role, StoredWeights] = field(default_factory=dict)
+    split: bool = False
 
     @property
     def specs(self) -> dict[Role, NetworkSpec]:
@@ -126,7 +131,14 @@ def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
     write_evaluation(folder / "eval", with_truth=atlases.built_in)
     if "affinenet" in build.networks:
         _write_golden(folder, build.specs, atlases)
-    seal(folder, _manifest_fields(folder, build), parents=_parents(build))
+    fields = _manifest_fields(folder, build)
+    parts = Parts()
+    if encodings:
+        parts = write_parts(folder, build.specs, split=build.split, notify=notify)
+    for role, entry in parts.entries.items():
+        fields["networks"][role] |= entry
+    fields["tools"] |= parts.tools
+    seal(folder, fields, parents={**_parents(build), **parts.parents})
 
 
 def _write_golden(folder: Path, specs: Mapping[Role, NetworkSpec], atlases: ModelAtlases) -> None:
@@ -157,7 +169,7 @@ def _manifest_fields(folder: Path, build: Build) -> dict[str, Any]:
         "model": build.model.name,
         "networks": {role: _contract(folder, spec) for role, spec in build.specs.items()},
         "recipe": asdict(build.recipe),
-        "target": asdict(build.target),
+        "target": {name: getattr(build.target, name) for name in TARGET_FIELDS},
         "tools": {**{name: version(name) for name in TOOLS}, "python": platform.python_version()},
         "sources": sources,
         "calibration": calibration,

@@ -37,9 +37,11 @@ SCHEMA = 1
 
 # The kinds of sealed files, by their path in the bundle ("*" crosses folders).
 _KINDS = {
+    "*.dlc": "dlc",
+    "segments/*": "segment",
     "*.tflite": "tflite",
     "*.onnx": "onnx",
-    "*.dlc": "dlc",
+    "qnn/*": "qnn",
     "float/*.safetensors": "float",
     "quantized/*.safetensors": "quantized",
     "encodings.json": "encodings",

@@ -18,14 +18,19 @@ from typing import Any
 
 import click
 
+from i2uv_edge.device.profile_table import profile_table
 from i2uv_edge.errors import GateError, I2uvError, UsageError
+from i2uv_edge.plans import PRE_POST_MS
 from i2uv_edge.requests import (
     CANDIDATES,
     DATASETS,
+    PROFILED_ON,
     AnalyzeRequest,
     CalibrateRequest,
     EvaluateRequest,
     ExportRequest,
+    PlanRequest,
+    ProfileRequest,
     QuantizeRequest,
     TrainRequest,
     ValidateRequest,
@@ -82,8 +87,10 @@ def main(arguments: Sequence[str]) -> int:
     except I2uvError as error:
         click.echo(f"i2uv-edge: {error}", err=True)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("i2uv-edge: interrupted", err=True)
+    except (click.Abort, KeyboardInterrupt) as stopped:
+        # click puts an Abort in the place of Ctrl-C; what can be gone on with said how in that one.
+        how = str(stopped.__cause__ or "")
+        click.echo(f"i2uv-edge: interrupted{how and f': {how}'}", err=True)
         return 130
     except BrokenPipeError:
         # Who reads our output has seen enough; Python must not fail again when it flushes at exit.
@@ -114,6 +121,9 @@ def commands() -> None:
 )
 @calibration_option
 @click.option(
+    "--split", is_flag=True, help="Cut the networks into segments for DSP and CPU as well."
+)
+@click.option(
     "-o", "--output", type=PATH, metavar="DIR", help="The bundle to write.  [default: build/TARGET]"
 )
 @force
@@ -134,6 +144,8 @@ def export(as_json: bool, checkpoints: tuple[Path, ...], **options: Any) -> None
         _print_json(result.report.fields())
     else:
         click.echo(table(result.report, result.sizes))
+        for line in result.segments:
+            click.echo(f"split   {line}")
         click.echo(f"bundle  {result.bundle}")
         click.echo(f"report  {result.page}")
     _judge(result.report, f"the bundle {result.bundle} stays, marked as failed in its report.json")
@@ -189,6 +201,40 @@ def validate(as_json: bool, **options: Any) -> None:
         if result.page:
             click.echo(f"report  {result.page}")
     _judge(result.report)
+
+
+@commands.command()
+@click.argument("bundle", type=PATH)
+@click.option(
+    "--on",
+    type=click.Choice(PROFILED_ON),
+    required=True,
+    help="This machine, an emulated Arm processor, or a phone of Qualcomm AI Hub.",
+)
+@click.option(
+    "--device",
+    default="",
+    metavar="NAME",
+    help="Of the Hub.  [default: the one nearest to the bundle's target]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the jobs that the Hub was given before.")
+@click.option("--compiled", is_flag=True, help="Profile what the Hub compiles, too.")
+@as_json
+def profile(as_json: bool, **options: Any) -> None:
+    """Measure the networks of BUNDLE and write the figures into its profiles/.
+
+    Its report.html shows them from the next validate on.
+    """
+    request = ProfileRequest(**options)
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
+
+        result = pipeline.profile(request, progress)
+    if as_json:
+        _print_json(result.profile.fields())
+        return
+    click.echo(profile_table(result.profile))
+    click.echo(f"profile  {result.file}")
 
 
 @commands.command()
@@ -414,6 +460,72 @@ def calibrate(as_json: bool, **options: Any) -> None:
         _print_json({**asdict(result), "folder": str(result.folder)})
     else:
         click.echo(f"{result.pictures} pictures in {result.folder}")
+
+
+@commands.command()
+@click.argument("subject", type=PATH, metavar="BUNDLE|TFLITE", required=False)
+@click.option("--target", default="sd865", show_default=True, help="The device.")
+@click.option(
+    "--runtime",
+    default="",
+    metavar="NAME",
+    help="What runs the files, like xnnpack, qnn, hexagon or gpu.  [default: the best]",
+)
+@click.option(
+    "--pre-post",
+    "pre_post_ms",
+    type=click.FloatRange(min=0),
+    default=PRE_POST_MS,
+    show_default=True,
+    metavar="MS",
+    help="What a frame takes before and after the networks.",
+)
+@click.option("--split", is_flag=True, help="The segments of BUNDLE, each a model of its own.")
+@click.option("--fail-on-fallback", is_flag=True, help="Fail if anything is left to the CPU.")
+@click.option("--max-crossings", type=click.IntRange(min=0), help="Fail above so many crossings.")
+@click.option("--min-fps", type=float, help="Fail if the pessimistic frame rate is lower.")
+@click.option(
+    "--evidence", is_flag=True, help="Show what the times rest on: each network left out in turn."
+)
+@as_json
+def plan(
+    as_json: bool,
+    subject: Path | None,
+    evidence: bool,
+    fail_on_fallback: bool,
+    max_crossings: int | None,
+    min_fps: float | None,
+    **options: Any,
+) -> None:
+    """Predict where BUNDLE or TFLITE runs on a device and how fast, from public measurements.
+
+    With --fail-on-fallback, --max-crossings or --min-fps it ends with 3 if the plan does not pass.
+    """
+    from i2uv_edge import planning
+
+    gates: dict[str, Any] = {
+        "fail_on_fallback": fail_on_fallback,
+        "max_crossings": max_crossings,
+        "min_fps": min_fps,
+    }
+    if evidence:
+        if subject is not None or any(value not in (None, False) for value in gates.values()):
+            raise UsageError("--evidence judges the model, not a file", remedy="name no file")
+        checks = planning.check(PlanRequest(Path(), **options))
+        if as_json:
+            _print_json([check.fields() for check in checks])
+        else:
+            click.echo("\n\n".join(check.text() for check in checks))
+        return
+    if subject is None:
+        raise UsageError("no file to plan", expected="a bundle or a .tflite file")
+    found = planning.plan(PlanRequest(subject, **options))
+    if as_json:
+        _print_json(found.fields())
+    else:
+        click.echo(found.text())
+    if failures := found.failures(**gates):
+        raise GateError("the plan does not pass:\n  " + "\n  ".join(failures))
 
 
 class _Progress:

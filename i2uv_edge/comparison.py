@@ -17,6 +17,7 @@ from i2uv_edge.chain import Chain, ChainSpec
 from i2uv_edge.convert.histogram import macs_by_dtype
 from i2uv_edge.data.evaluation import folder_samples, read_evaluation
 from i2uv_edge.data.pictures import list_pictures
+from i2uv_edge.device.segments import segment_runner
 from i2uv_edge.dumps import DumpRunner
 from i2uv_edge.emulation import EmulatedRunner
 from i2uv_edge.errors import DamagedError, I2uvError, InputError, UsageError
@@ -33,7 +34,10 @@ from i2uv_edge.scores import BASELINE, EMULATED, Measurement
 from i2uv_edge.spec import ROLES, NetworkSpec, RecipeSpec, Role
 
 __all__ = [
+    "ARM64",
     "FORMATS",
+    "QNN",
+    "SPLIT",
     "Contents",
     "Samples",
     "emulated_chain",
@@ -52,6 +56,15 @@ __all__ = [
 ]
 
 FORMATS = ("tflite", "onnx")  # kinds of files that are candidates, in the order of a table
+ARM64 = "arm64"
+"""The .tflite files on an emulated Arm processor: a candidate for who asks for it."""
+
+QNN = "qnn"
+"""The segments with QNN's emulated HTP, which is no V66, for all that is integer: likewise."""
+
+SPLIT = "split"
+"""The segments of the .tflite files, chained: a candidate for who asks for it."""
+
 PICTURE_SIZE = 256  # of the samples of an SRNet alone, which looks at no picture
 
 
@@ -148,10 +161,12 @@ def open_contents(bundle: Bundle) -> Contents:
 
 
 def runners(contents: Contents, names: Sequence[str]) -> list[HandRunner]:
-    """What runs under each name: float, fake-quant, tflite, onnx, or a device's dump folder.
+    """What runs under each name, which is one of the candidates or a device's dump folder.
 
     Raises
     ------
+    MissingDependencyError
+        What emulates an Arm processor is not there and cannot be fetched.
     UsageError
         The bundle does not hold it.
     DamagedError
@@ -284,6 +299,34 @@ def emulated_chain(contents: Contents) -> Chain:
     return _chain(EMULATED, parts, contents.atlases, contents.chain)
 
 
+def _arm64_chain(contents: Contents) -> Chain:
+    from i2uv_edge.device.arm64 import emulated_runners
+
+    parts = emulated_runners(contents.bundle.path, contents.specs)
+    return _chain(ARM64, parts, contents.atlases, contents.chain)
+
+
+def _qnn_chain(contents: Contents) -> Chain:
+    from i2uv_edge.device.qnn_emulator import emulated_runners
+
+    networks = contents.bundle.manifest["networks"]
+    parts = emulated_runners(contents.bundle.path, contents.specs, networks, name=QNN)
+    return _chain(QNN, parts, contents.atlases, contents.chain)
+
+
+def _split_chain(contents: Contents) -> Chain:
+    parts: dict[Role, Runner] = {}
+    for role, spec in contents.specs.items():
+        fields = contents.bundle.manifest["networks"][role].get("segments")
+        if fields is None:
+            raise UsageError(
+                f"the bundle {contents.bundle.path} holds no segments",
+                expected="a bundle that was exported with --split",
+            )
+        parts[role] = segment_runner(contents.bundle.path, spec, fields)
+    return _chain(SPLIT, parts, contents.atlases, contents.chain)
+
+
 def _onnx_chain(contents: Contents) -> Chain:
     parts = {
         role: OnnxRunner(contents.bundle.file(f"{role}.onnx"), spec)
@@ -303,11 +346,18 @@ def _runner(contents: Contents, name: str) -> HandRunner:
         if name == "onnx":
             return _onnx_chain(contents)
         return fake_quant_chain(contents)
+    if name == ARM64:
+        return _arm64_chain(contents)
+    if name == QNN:
+        return _qnn_chain(contents)
+    if name == SPLIT:
+        return _split_chain(contents)
     if Path(name).is_dir():
         return _dump(contents.bundle, name)
     raise UsageError(
         f"the bundle {contents.bundle.path} cannot provide {name!r}",
-        expected=f"one of {BASELINE}, {', '.join(contents.available)}, or a device's dump folder",
+        expected=f"one of {BASELINE}, {', '.join(contents.available)}, {ARM64}, {SPLIT}, {QNN}, "
+        "or a device's dump folder",
     )
 
 

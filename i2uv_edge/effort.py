@@ -13,6 +13,8 @@ __all__ = ["Effort"]
 
 CALIBRATION_GMAC = 700.0  # of all pictures together; each is run some three times
 COMPARISON_GMAC = 700.0  # each is run by all that is compared
+EMULATED_GMAC = 10.0  # of pictures that an emulated processor runs, at a tenth of the pace
+LEAST_EMULATED = 4
 STILL_GMAC = 300.0  # the noisy copies of a still picture, of which there are STILL_COPIES
 STILL_COPIES = 64
 INSIDE_GMAC = 20.0  # of the pictures on which tensors are compared, in float64
@@ -35,6 +37,10 @@ class Effort:
     def comparison(self, available: int) -> int:
         """How many pictures of a bundled set runners are compared on."""
         return self._affordable(available, COMPARISON_GMAC, LEAST)
+
+    def emulated(self, available: int) -> int:
+        """On how many pictures a processor that is emulated is compared."""
+        return self._affordable(available, EMULATED_GMAC, LEAST_EMULATED)
 
     @property
     def analysis(self) -> int:

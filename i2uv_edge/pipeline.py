@@ -22,6 +22,8 @@ from i2uv_edge.atlases import ModelAtlases, meshes_of
 from i2uv_edge.bundle import Bundle, write_bundle, write_json, write_text
 from i2uv_edge.data.calibration import write_calibration
 from i2uv_edge.data.synthetic import SceneSettings
+from i2uv_edge.device.profiles import Profile, write_profile
+from i2uv_edge.device.segments import described
 from i2uv_edge.effort import Effort
 from i2uv_edge.errors import UsageError
 from i2uv_edge.evaluation import run as evaluation
@@ -29,6 +31,7 @@ from i2uv_edge.evaluation.sharing import Shard
 from i2uv_edge.networks.layers import macs
 from i2uv_edge.networks.model import Network, load_networks, open_checkpoint
 from i2uv_edge.parity import Each, default_pairs, measure
+from i2uv_edge.planning import plan
 from i2uv_edge.quantization import (
     POST_TRAINING,
     Quantization,
@@ -50,6 +53,8 @@ from i2uv_edge.requests import (
     ExportRequest,
     ExportResult,
     Notify,
+    ProfileRequest,
+    ProfileResult,
     QuantizeRequest,
     QuantizeResult,
     TrainRequest,
@@ -73,7 +78,17 @@ from i2uv_edge.training.config import load_config, make_config
 from i2uv_edge.training.log import Progress
 from i2uv_edge.training.parallel import crew, leads
 
-__all__ = ["analyze", "calibrate", "evaluate", "export", "quantize", "train", "validate"]
+__all__ = [
+    "analyze",
+    "calibrate",
+    "evaluate",
+    "export",
+    "plan",
+    "profile",
+    "quantize",
+    "train",
+    "validate",
+]
 
 T = TypeVar("T")
 
@@ -124,7 +139,8 @@ def export(request: ExportRequest, notify: Notify | None = None) -> ExportResult
             available = len(calibration.paths)
             calibration = calibration.first(_effort(networks).calibration(available))
             calibrated = len(calibration.paths), available
-        build = Build(model, recipe, target, networks, calibration, trained)
+        _check_split(request, recipe)
+        build = Build(model, recipe, target, networks, calibration, trained, request.split)
         write_sealed(folder, build, notify)
         contents = comparison.open_contents(Bundle.open(folder))
         compared = ValidateRequest(folder)
@@ -134,7 +150,20 @@ def export(request: ExportRequest, notify: Notify | None = None) -> ExportResult
         used = result.report.samples, len(comparison.samples(contents).ids)
         note = _effort(networks).note(calibrated, used)
     skipped = calibration.skipped if calibration and request.calibration else 0
-    return ExportResult(request.destination, result.report, contents.sizes, skipped, note)
+    lines = tuple(
+        described(role, entry["segments"])
+        for role, entry in contents.bundle.manifest["networks"].items()
+        if "segments" in entry
+    )
+    return ExportResult(request.destination, result.report, contents.sizes, skipped, note, lines)
+
+
+def _check_split(request: ExportRequest, recipe: RecipeSpec) -> None:
+    if request.split and recipe.is_float:
+        raise UsageError(
+            f"the recipe {recipe.name} quantizes nothing, so no segment could run on a DSP",
+            remedy="leave out --split, or name an integer recipe",
+        )
 
 
 @_one_thread()
@@ -171,6 +200,42 @@ def validate(request: ValidateRequest, notify: Notify | None = None) -> Validate
             remedy="name another folder with --report",
         ) from error
     return replace(result, page=folder / reporting.PAGE)
+
+
+def profile(request: ProfileRequest, notify: Notify | None = None) -> ProfileResult:
+    """Measure a bundle's networks and write the figures into its `profiles/`.
+
+    A report that lies in the bundle shows them when it is written again, by `validate`.
+
+    Raises
+    ------
+    DamagedError
+        The bundle is damaged.
+    UsageError, InputError
+        The bundle cannot be written to; the device is not known; a network cannot be run.
+    MissingDependencyError
+        What emulates an Arm processor, or the Hub's client, is not there and cannot be fetched.
+    HubError
+        The Hub refused, failed or was out of reach.
+    """
+    contents = comparison.open_contents(Bundle.open(request.bundle))
+    found = _profiled(contents, request, notify or _silent)
+    return ProfileResult(found, write_profile(request.bundle, found))
+
+
+def _profiled(contents: comparison.Contents, request: ProfileRequest, notify: Notify) -> Profile:
+    if request.on == "host":
+        from i2uv_edge.device.host import profile_on_host
+
+        return profile_on_host(contents, notify)
+    if request.on == "arm64":
+        from i2uv_edge.device.arm64 import profile_on_arm64
+
+        return profile_on_arm64(contents, notify)
+    from i2uv_edge.device.hub import HubOptions, profile_on_hub
+
+    options = HubOptions(request.device, request.resume, request.compiled)
+    return profile_on_hub(contents, options, notify)
 
 
 @_one_thread()
@@ -417,8 +482,10 @@ def _compare(
     runners = comparison.runners(contents, list(names))
     samples = comparison.restricted(comparison.samples(contents, request.images), runners)
     effort, available = Effort(comparison.gmac(contents)), len(samples.ids)
+    emulated = comparison.ARM64 in names or comparison.QNN in names
     if request.images is None and all(runner.live for runner in runners):
-        samples = samples.first(effort.comparison(available))
+        affordable = effort.emulated if emulated else effort.comparison
+        samples = samples.first(affordable(available))
     counted = _counted(samples.stream, "comparing", len(samples.ids), notify)
     witness = reporting.witness(contents, pairs)
     with _side_by_side() as each:
@@ -428,7 +495,8 @@ def _compare(
             contents.atlases,
             pairs=pairs,
             stand_ins=comparison.stand_ins(contents, pairs),
-            most_stills=effort.stills(available),
+            # Flicker is of the integers, which are the same there.
+            most_stills=0 if emulated else effort.stills(available),
             witness=witness,
             each=each,
         )
@@ -439,7 +507,10 @@ def _compare(
     if "tflite" in names:
         measured = measured.plus(comparison.float_shares(contents))
     report = judge(contents.model, measured, gates)
-    note = effort.note(None, (len(samples.ids), available))
+    notes = [effort.note(None, (len(samples.ids), available))]
+    if comparison.QNN in names:
+        notes.append("qnn is QNN's emulated HTP: a second opinion on the integers, not the V66")
+    note = "\n".join(filter(None, notes))
     return ValidateResult(report, contents.sizes, samples.skipped, note=note), witness
 
 

@@ -18,6 +18,8 @@ from i2uv_edge.comparison import FORMATS, Contents, gmac, samples
 from i2uv_edge.convert.histogram import dtype_histogram, macs_by_dtype, read_operators
 from i2uv_edge.convert.onnx_histogram import onnx_histogram, onnx_macs
 from i2uv_edge.data.calibration import CalibrationSet
+from i2uv_edge.device.profile_table import cells, columns, heading, job_line, slowest, summary
+from i2uv_edge.device.profiles import Profile, read_profiles
 from i2uv_edge.effort import Effort
 from i2uv_edge.errors import I2uvError, UsageError
 from i2uv_edge.quantizer.plan import matches
@@ -26,6 +28,8 @@ from i2uv_edge.report.material import (
     KeptFloat,
     Material,
     NetworkEncodings,
+    ProfiledNetwork,
+    ProfiledSource,
     Subject,
     TensorTable,
 )
@@ -106,6 +110,7 @@ def write_report(
         sizes=contents.sizes,
         evidence=seen.evidence(),
         tensors=_tensors(contents, request),
+        profiles=_profiles(contents),
     )
     page = render(material)
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,6 +124,29 @@ def _tensors(contents: Contents, request: ValidateRequest) -> TensorTable | None
     few = found.first(Effort(gmac(contents)).inside(len(found.ids)))
     kinds = [name for name in request.candidates or contents.available if name in FORMATS]
     return tensor_table(contents, list(few.stream), kinds)
+
+
+def _profiles(contents: Contents) -> tuple[ProfiledSource, ...]:
+    """What was measured of this bundle; what lies there of another one is not shown."""
+    bundle = contents.bundle
+    found = [own for own in read_profiles(bundle.path) if own.bundle == bundle.sha256]
+    return tuple(_profiled(profile) for profile in found)
+
+
+def _profiled(profile: Profile) -> ProfiledSource:
+    names = columns(profile)
+    networks = (
+        ProfiledNetwork(own.role, cells(own, names), tuple(slowest(own)), summary(own))
+        for own in profile.networks
+    )
+    return ProfiledSource(
+        heading=heading(profile),
+        columns=names,
+        networks=tuple(networks),
+        jobs=tuple(job_line(job) for job in profile.jobs),
+        notes=profile.notes,
+        tools=profile.tools,
+    )
 
 
 def _subject(contents: Contents, request: ValidateRequest) -> Subject:
@@ -179,7 +207,7 @@ def _encodings(contents: Contents) -> tuple[NetworkEncodings, ...]:
 def _kept_float(contents: Contents) -> tuple[KeptFloat, ...]:
     found = []
     for role, spec in contents.specs.items():
-        overrides = contents.recipe.for_network(spec).overrides
+        overrides = contents.recipe.for_network(spec).floats
         operators = read_operators(contents.bundle.file(f"{role}.tflite")) if overrides else []
         layers = [op.layer for op in operators if op.macs and not op.is_integer]
         for override in overrides:

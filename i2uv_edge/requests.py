@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from i2uv_edge.device.profiles import Profile
 from i2uv_edge.errors import UsageError
 from i2uv_edge.findings import Findings
+from i2uv_edge.plans import PRE_POST_MS
 from i2uv_edge.scores import Report
 
 __all__ = [
     "CANDIDATES",
     "DATASETS",
+    "PROFILED_ON",
     "AnalyzeRequest",
     "AnalyzeResult",
     "CalibrateRequest",
@@ -24,6 +27,9 @@ __all__ = [
     "ExportRequest",
     "ExportResult",
     "Notify",
+    "PlanRequest",
+    "ProfileRequest",
+    "ProfileResult",
     "QuantizeRequest",
     "QuantizeResult",
     "TrainRequest",
@@ -34,12 +40,14 @@ __all__ = [
 
 Reference = Literal["float", "fake-quant"]
 Dataset = Literal["rendered", "freihand", "ho3d"]
+Machine = Literal["host", "arm64", "hub"]
 
 Notify = Callable[[str, int, int], None]
 """Told what is being done, how many are done, and of how many (0: unknown)."""
 
-CANDIDATES = ("tflite", "onnx", "fake-quant")
+CANDIDATES = ("tflite", "onnx", "fake-quant", "arm64", "split", "qnn")
 DATASETS: tuple[Dataset, ...] = ("rendered", "freihand", "ho3d")
+PROFILED_ON: tuple[Machine, ...] = ("host", "arm64", "hub")
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class ExportRequest:
         A folder of pictures; None is the bundled one.
     output
         The bundle to write; None is `build/TARGET`.
+    split
+        Cut the networks into segments as well: what a DSP takes whole, and what lies between.
     force
         Replace the bundle that lies there.
     """
@@ -71,6 +81,7 @@ class ExportRequest:
     recipe: str = ""
     calibration: Path | None = None
     output: Path | None = None
+    split: bool = False
     force: bool = False
 
     @property
@@ -95,6 +106,8 @@ class ExportResult:
         Files of the request's calibration folder that are no pictures.
     note
         What was cut short for networks that take long, "" if nothing was.
+    segments
+        A line for each network that was cut: what the DSP gets, and what is left to the CPU.
     """
 
     bundle: Path
@@ -102,6 +115,7 @@ class ExportResult:
     sizes: Mapping[str, int] = field(default_factory=dict)
     skipped: int = 0
     note: str = ""
+    segments: tuple[str, ...] = ()
 
     @property
     def page(self) -> Path:
@@ -262,6 +276,48 @@ class ValidateResult:
 
 
 @dataclass(frozen=True)
+class ProfileRequest:
+    """A measurement of a bundle's networks.
+
+    Attributes
+    ----------
+    bundle
+        The bundle; the profile is written into its `profiles/`.
+    on
+        This machine, a 64-bit Arm processor emulated on it, or a phone of Qualcomm AI Hub.
+    device, resume, compiled
+        Of the Hub: the device by name, "" for the one nearest to the bundle's target; whether to go
+        on with jobs that were submitted before; whether to profile what the Hub compiles, too.
+    """
+
+    bundle: Path
+    on: Machine
+    device: str = ""
+    resume: bool = False
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on not in PROFILED_ON:
+            raise UsageError(
+                f"nothing is profiled on {self.on!r}", expected=f"one of {', '.join(PROFILED_ON)}"
+            )
+        given = {"--device": self.device, "--resume": self.resume, "--compiled": self.compiled}
+        if self.on != "hub" and (of_hub := [name for name, value in given.items() if value]):
+            raise UsageError(
+                f"{', '.join(of_hub)} beside --on {self.on}",
+                expected="these with --on hub alone",
+            )
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """What was measured, and the file that it was written to."""
+
+    profile: Profile
+    file: Path
+
+
+@dataclass(frozen=True)
 class EvaluateRequest:
     """Accuracy against ground truth of a bundle or a checkpoint (`subject`).
 
@@ -415,3 +471,24 @@ class CalibrateResult:
     pictures: int
     skipped: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """Where a bundle's networks, or one TFLite file (`subject`), run on a target.
+
+    `runtime` is one of the target's; empty is the one that a plan finds best. `pre_post_ms` is what
+    a frame takes before and after the networks. With `split` it is about the segments of a bundle.
+    """
+
+    subject: Path
+    target: str = "sd865"
+    runtime: str = ""
+    pre_post_ms: float = PRE_POST_MS
+    split: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.pre_post_ms < float("inf"):
+            raise UsageError(
+                f"{self.pre_post_ms} ms before and after the networks", expected="0 or more"
+            )

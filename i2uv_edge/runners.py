@@ -135,6 +135,8 @@ class TfliteRunner:
     contract
         Its input and output as everyone else sees them. Converters rename tensors, so shapes are
         compared and names are not.
+    interpreter
+        What has opened the file already, and answers as LiteRT's interpreter does.
 
     Raises
     ------
@@ -145,13 +147,21 @@ class TfliteRunner:
     """
 
     def __init__(
-        self, path: Path | str, contract: Contract, *, name: str = "tflite", threads: int = 1
+        self,
+        path: Path | str,
+        contract: Contract,
+        *,
+        name: str = "tflite",
+        threads: int = 1,
+        interpreter: Any = None,
     ) -> None:
         self.name = name
         self.input = contract.input
         self.output = contract.output
         try:
-            self._interpreter = open_interpreter(Path(path).read_bytes(), threads=threads)
+            self._interpreter = interpreter or open_interpreter(
+                Path(path).read_bytes(), threads=threads
+            )
         except (OSError, ValueError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
             raise InputError(

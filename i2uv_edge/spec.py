@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from i2uv_edge import resources, strict_toml
 from i2uv_edge.errors import UsageError
+from i2uv_edge.target_spec import TargetSpec
 
 __all__ = [
     "METRICS",
@@ -124,7 +125,8 @@ class NetworkSpec:
     `architecture` holds the keyword arguments of the family's constructor, which checks them.
     `parts` names groups of modules by a glob over their paths, so that one recipe fits every
     network: "heads" are the layers that give coordinates, "maps" what carries a map from one stage
-    to the next, "warps" those that sample by it.
+    to the next, "narrows" what carries features there, "coarsest" the first map's own layers, and
+    "warps" those that sample by a map.
     `convention` is how an AffineNet's map holds a hand, see `hand.camera.Convention`.
     """
 
@@ -205,17 +207,19 @@ class ActivationSpec:
 
 @dataclass(frozen=True)
 class Override:
-    """Modules that stay in float.
+    """Modules that stay in float, or become integer in finer steps (see `quantizer.dither`).
 
     They are those whose path matches the glob `match` ("head*", "decoder.warp*"), or those of a
-    `part` that the network's own file names ("heads"); one of the two is given.
+    `part` that the network's own file names ("heads"); one of the two is given. A network whose
+    file does not name the part is refused, unless the override is `optional`.
     """
 
     reason: str
     match: str = ""
     part: str = ""
+    optional: bool = False
     network: Literal["affinenet", "srnet", "*"] = "*"
-    precision: Literal["float"] = "float"
+    precision: Literal["float", "dithered"] = "float"
 
     def __post_init__(self) -> None:
         if bool(self.match.strip()) == bool(self.part.strip()):
@@ -260,6 +264,11 @@ class RecipeSpec:
         """Whether nothing is quantized."""
         return self.weights.bits == 32
 
+    @property
+    def floats(self) -> tuple[Override, ...]:
+        """The overrides that leave something in float."""
+        return tuple(item for item in self.overrides if item.precision == "float")
+
     def for_network(self, network: NetworkSpec) -> RecipeSpec:
         """Return the recipe with every part replaced by the network's own glob.
 
@@ -275,23 +284,13 @@ class RecipeSpec:
                 overrides.append(override)
             elif glob is not None and override.network in ("*", network.role):
                 overrides.append(replace(override, match=glob, part="", network=network.role))
-            elif override.network == network.role:
+            elif override.network == network.role and not override.optional:
                 raise UsageError(
                     f"recipe {self.name}: network {network.name} has no part {override.part!r}",
                     expected=f"one of {', '.join(network.parts) or 'none: it names no parts'}",
                     remedy="name its modules under [parts] in the network's file",
                 )
         return replace(self, overrides=tuple(overrides))
-
-
-@dataclass(frozen=True)
-class TargetSpec:
-    """A device: `export/targets/NAME.toml`. `sources` are where its facts come from."""
-
-    name: str
-    description: str
-    soc: str
-    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,9 @@ range = [-0.5, 1.5]
 [parts]
 heads = "*.head"
 warps = "*.warp"
+narrows = "*.narrow"
+coarsest = "first.refine"
+maps = "*.map"
 
 [architecture]
 stem = 8

@@ -18,6 +18,8 @@ from i2uv_edge.report.material import (
     KeptFloat,
     Material,
     NetworkEncodings,
+    ProfiledNetwork,
+    ProfiledSource,
     StepsApart,
     Subject,
     TensorParity,
@@ -152,6 +154,32 @@ def tensors() -> TensorTable:
     )
 
 
+def profiles() -> tuple[ProfiledSource, ...]:
+    return (
+        ProfiledSource(
+            "host: a processor; measured on a desktop machine, which is no phone",
+            ("threads", "median, ms"),
+            (
+                ProfiledNetwork(
+                    "affinenet",
+                    ("1", "1.250"),
+                    (("stem.0", "Convolution", "CPU", "0.100 ms", "8.0%"),),
+                    "affinenet, xnnpack, 1 thread: 176 operators, 176 on the CPU",
+                ),
+            ),
+            notes=("Times are this machine's.",),
+            tools={"ai-edge-litert": "2.3.0"},
+        ),
+        ProfiledSource(
+            "hub: Samsung Galaxy Tab S7 (invented); reported by Qualcomm AI Hub",
+            ("median, ms",),
+            (ProfiledNetwork("affinenet", ("4.000",)),),
+            jobs=("job j1: profile, SUCCESS",),
+            notes=("from a server at 127.0.0.1: invented",),
+        ),
+    )
+
+
 def gates() -> tuple[GateSpec, ...]:
     return load_gates("w8a8")
 
@@ -165,5 +193,6 @@ def material(**changes: Any) -> Material:
         sizes={"float": 4_000_000, "tflite": 1_234_567},
         evidence=evidence(),
         tensors=tensors(),
+        profiles=profiles(),
     )
     return replace(made, **changes)

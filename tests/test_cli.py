@@ -19,6 +19,7 @@ import pytest
 
 import i2uv_edge
 from i2uv_edge import cli, errors, requests
+from i2uv_edge.device.profiles import Device, Profile
 from i2uv_edge.scores import Report, Score
 
 
@@ -40,7 +41,7 @@ class FakePipeline(types.ModuleType):
         self.answer: Any = None
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
-        if verb not in ("export", "validate", "evaluate", "train", "calibrate"):
+        if verb not in ("export", "validate", "evaluate", "train", "calibrate", "profile"):
             raise AttributeError(verb)
 
         def answer(request: Any, notify: Any = None) -> Any:
@@ -183,6 +184,33 @@ def test_train_prints_nothing_where_another_process_does(
     pipeline.answer = requests.TrainResult(Path("c.safetensors"), {}, leads=False)
     assert cli.main(["train", "srnet-edge"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_profile_passes_every_option_on_and_names_the_file(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Profile("hub", "ab", Device("a phone"), {}, (), notes=("a note",))
+    pipeline.answer = requests.ProfileResult(found, Path("b/profiles/hub-a-phone.json"))
+    options = ["--on", "hub", "--device", "a phone", "--resume", "--compiled"]
+    assert cli.main(["profile", "b", *options]) == 0
+    asked = requests.ProfileRequest(Path("b"), "hub", "a phone", resume=True, compiled=True)
+    assert pipeline.requests == [asked]
+    text = capsys.readouterr().out
+    assert "hub: a phone" in text
+    assert "note: a note" in text
+    assert "profile  b/profiles/hub-a-phone.json" in text
+    assert cli.main(["profile", "b", "--on", "host", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found.fields()))
+
+
+def test_options_of_the_hub_are_wrong_usage_elsewhere(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["profile", "b", "--on", "host", "--resume"]) == 2
+    assert "--resume beside --on host" in capsys.readouterr().err
+    assert cli.main(["profile", "b", "--on", "moon"]) == 2
+    assert cli.main(["profile", "b"]) == 2
+    assert pipeline.requests == []
 
 
 def test_calibrate_counts_what_it_took_and_what_it_skipped(

@@ -48,3 +48,9 @@ def test_what_is_cut_is_said() -> None:
     assert "calibrated" not in Effort(22.07).note(None, (32, 200))
     assert Effort(EDGE).note((128, 128), (200, 200)) == ""
     assert Effort(EDGE).note(None, None) == ""
+
+
+def test_an_emulated_processor_is_shown_few_pictures() -> None:
+    assert Effort(0.5).emulated(200) == 20
+    assert Effort(20.0).emulated(200) == 4
+    assert Effort(0.01).emulated(200) == 200

@@ -200,7 +200,7 @@ def test_a_float_bundle_has_no_fake_quant_to_compare(toy: Toy, tmp_path: Path) -
     ended = run("validate", str(tmp_path / "out"), "--candidate", "fake-quant")
     assert ended.code == 2
     assert "cannot provide 'fake-quant'" in ended.err
-    assert "expected: one of float, tflite, onnx, or" in ended.err
+    assert "expected: one of float, tflite, onnx, arm64, split, qnn, or" in ended.err
 
 
 def test_nothing_is_compared_with_itself(bundle: Path) -> None:

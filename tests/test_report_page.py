@@ -394,7 +394,7 @@ def test_the_proof_sees_a_name_that_is_markup() -> None:
 def test_without_evidence_the_numbers_stand_alone() -> None:
     found = page(evidence=None)
     text = found.text("h2")
-    assert text == "Gates Block by block What was converted Where it comes from"
+    assert text == "Gates Block by block What was converted Profiles Where it comes from"
     assert found.named("img") == []
     assert found.faults == []
 

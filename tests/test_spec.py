@@ -335,10 +335,23 @@ def test_a_part_that_the_network_does_not_have_is_named_with_those_it_has() -> N
 
 
 @pytest.mark.parametrize("name", [n for n in spec.network_names() if n.startswith("affinenet")])
-def test_bundled_recipes_fit_every_bundled_network(name: str) -> None:
-    recipe = spec.load_recipe("w8a8").for_network(spec.load_network(name))
-    assert len(recipe.overrides) == 2
-    assert all(override.match for override in recipe.overrides)
+@pytest.mark.parametrize("recipe", ["w8a8", "w8a8-qat", "w8a8-strict"])
+def test_bundled_recipes_fit_every_bundled_network(name: str, recipe: str) -> None:
+    network, whole = spec.load_network(name), spec.load_recipe(recipe)
+    made = whole.for_network(network)
+    asked = {override.part for override in whole.overrides if not override.optional}
+    own = {network.parts[part] for part in asked}
+    assert own <= {override.match for override in made.overrides}
+    assert len(made.overrides) == len(
+        asked | set(network.parts) & {o.part for o in whole.overrides}
+    )
+
+
+def test_an_optional_part_that_the_network_does_not_have_is_left_out(tmp_path: Path) -> None:
+    text = '\n[[overrides]]\nnetwork = "affinenet"\npart = "heads"\noptional = true\nreason = "x"\n'
+    recipe = spec.load_recipe(write(tmp_path, RECIPE + text))
+    assert recipe.for_network(with_parts(warps="*")).overrides == ()
+    assert len(recipe.for_network(with_parts(heads="*")).overrides) == 1
 
 
 def test_a_float_recipe_takes_no_overrides(tmp_path: Path) -> None:

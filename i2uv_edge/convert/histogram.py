@@ -20,6 +20,7 @@ __all__ = [
     "dtype_histogram",
     "machine_path",
     "macs_by_dtype",
+    "operators_of",
     "read_operators",
 ]
 
@@ -55,7 +56,12 @@ class OpRecord:
 
 def read_operators(path: Path) -> list[OpRecord]:
     """Return every operator of a TFLite file, in the order they run."""
-    return list(_operators(_read(path)))
+    return operators_of(_read(path))
+
+
+def operators_of(model: Any) -> list[OpRecord]:
+    """Return every operator of what `flatbuffer.read_model` gave, in the order they run."""
+    return list(_operators(model))
 
 
 def dtype_histogram(path: Path) -> dict[str, int]:

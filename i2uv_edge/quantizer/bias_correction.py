@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from i2uv_edge.quantizer.graph import kind_of, layer_of, module_of
 from i2uv_edge.quantizer.stepwise import run_stepwise
 
-__all__ = ["apply_corrections", "channel_means", "find_corrections"]
+__all__ = ["added", "apply_corrections", "channel_means", "find_corrections"]
 
 # Of a channel, below which its mean error is chance. Correcting the layers around the global code
 # too (4x4 texels and fewer, 16 samples) takes `tiny` from 0.57 to 1.02 mm off float, and `edge`
@@ -91,3 +91,14 @@ def apply_corrections(graph: fx.GraphModule, corrections: Mapping[str, tuple[flo
         conv = cast(nn.Conv2d, module_of(node))
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
         conv.bias = nn.Parameter(bias + torch.tensor(correction))
+
+
+def added(
+    first: Mapping[str, tuple[float, ...]], second: Mapping[str, tuple[float, ...]]
+) -> dict[str, tuple[float, ...]]:
+    """Two sets of corrections as one."""
+    total = dict(first)
+    for layer, values in second.items():
+        before = first.get(layer, (0.0,) * len(values))
+        total[layer] = tuple(a + b for a, b in zip(before, values, strict=True))
+    return total

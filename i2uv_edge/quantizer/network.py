@@ -16,8 +16,14 @@ from torch import Tensor, fx, nn
 from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.networks.layers import Warp
 from i2uv_edge.quantizer.assemble import assemble
-from i2uv_edge.quantizer.bias_correction import apply_corrections, channel_means, find_corrections
+from i2uv_edge.quantizer.bias_correction import (
+    added,
+    apply_corrections,
+    channel_means,
+    find_corrections,
+)
 from i2uv_edge.quantizer.calibrate import empty_set, observe, samples
+from i2uv_edge.quantizer.dither import dither, offsets
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.equalize import apply_scales, find_scales
 from i2uv_edge.quantizer.fake_quant import Arithmetic, QuantAdd, QuantConv2d, QuantUpsample
@@ -46,7 +52,7 @@ __all__ = [
 
 # Held in memory: means and channel ranges settle much earlier than tails do, and so early is the
 # exact arithmetic not slow. What layers see together takes more to know.
-_FEW, _SOME = 16, 64
+_FEW, _SOME = 16, 128
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,7 @@ def quantize(
         counting=recipe.activations.range != "min-max",
     )
     activations, weights = find_encodings(plan, histograms, recipe)
+    shifts = offsets(graph, activations)
     encodings = Encodings(
         role=network_role,
         recipe=recipe.name,
@@ -182,17 +189,19 @@ def quantize(
         activations=activations,
         weights=weights,
         equalization=scales,
+        bias_correction=shifts,
     )
     network = load_quantized(module, recipe, encodings)
     rounded = recipe.weights.rounding == "second-order"
     if rounded:
         round_weights(network.graph, some)
     if options.correct_bias:
+        apply_corrections(graph, shifts)
         means = channel_means(graph, few)
         exact = [sample.double() for sample in few]
         corrections = find_corrections(network.module.graph_module, means, exact)
-        encodings = replace(encodings, bias_correction=corrections)
         apply_corrections(network.graph, corrections)
+        encodings = replace(encodings, bias_correction=added(shifts, corrections))
     tensors = tensors_of(network.graph) if rounded else None
     return load_quantized(module, recipe, encodings, tensors)
 
@@ -261,6 +270,7 @@ def prepared(
     spec = recipe.activations
     if role == "affinenet" and spec.bits == 8 and not spec.symmetric:
         absorb_normalisation(graph)
+    dither(graph, recipe, role)
     return graph
 
 

@@ -85,7 +85,7 @@ class _Groups:
 
 
 def matches(override: Override, role: str, layer: str) -> bool:
-    """Whether an override keeps a layer in float.
+    """Whether an override is about a layer.
 
     Its glob may fit the layer's path, a module the layer is part of, or the last parts of either:
     "decoder.warp2", "warp*" and "*warp*" all cover "decoder.warp2.sample".
@@ -99,7 +99,7 @@ def matches(override: Override, role: str, layer: str) -> bool:
 
 def keeps_float(recipe: RecipeSpec, role: str, layer: str) -> bool:
     """Whether any override of a recipe keeps a layer in float."""
-    return any(matches(override, role, layer) for override in recipe.overrides)
+    return any(matches(override, role, layer) for override in recipe.floats)
 
 
 def make_plan(
@@ -138,7 +138,7 @@ def make_plan(
 def _overridden(nodes: Iterable[fx.Node], recipe: RecipeSpec, role: str) -> set[fx.Node]:
     layers = {layer_of(node): node for node in nodes if node.op not in ("placeholder", "output")}
     kept: set[fx.Node] = set()
-    for override in recipe.overrides:
+    for override in recipe.floats:
         if override.network not in ("*", role):
             continue
         found = [node for layer, node in layers.items() if matches(override, role, layer)]
@@ -160,6 +160,8 @@ def _integer_nodes(
         kind = kind_of(node)
         fused = kind == "relu" and fuses_relu(tensor_inputs(node)[0])
         if node in kept_float and not fused:  # a fused ReLU is what it is part of
+            continue
+        if node.meta.get("stays_float"):
             continue
         # A constant takes whatever type the rest of an operation has.
         inputs = [s in integer for s in tensor_inputs(node) if kind_of(s) != "constant"]

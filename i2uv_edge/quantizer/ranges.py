@@ -11,7 +11,7 @@ from torch import fx, nn
 from i2uv_edge.errors import InputError
 from i2uv_edge.quantizer.encodings import ActivationEncoding, WeightEncoding
 from i2uv_edge.quantizer.fake_quant import WEIGHT_LIMIT, affine_parameters
-from i2uv_edge.quantizer.graph import fuses_relu, kind_of, layer_of, module_of
+from i2uv_edge.quantizer.graph import fuses_relu, kind_of, layer_of, module_of, shape_of
 from i2uv_edge.quantizer.observers import Histogram, choose_range
 from i2uv_edge.quantizer.plan import QuantPlan
 from i2uv_edge.spec import ActivationSpec, RecipeSpec
@@ -21,6 +21,11 @@ __all__ = ["find_encodings"]
 _SMALLEST_WEIGHT_SCALE = 1e-9
 _LARGEST_BIAS = 2.0**30  # in its own steps: half of int32
 _LARGEST_RATIO = 128.0  # of accumulator step to output step; XNNPACK refuses files from 256 on
+# A global code shows one value a channel and picture, less of itself than a map does, and what it
+# clips of a picture unlike those calibrated on moves whole fingers: with a quarter more range 99 %
+# of the vertices of `edge` are within 1.63 mm of float, not 1.76.
+_CODE_SLACK = 1.25
+_LARGEST_CODE = 1024  # channels; more are a map that is not yet reshaped
 _PICTURE_SLACK = 1e-3  # of a picture's 0..1: what resampling may overshoot
 
 
@@ -75,6 +80,8 @@ def _scale(histogram: Histogram, source: fx.Node, spec: ActivationSpec) -> _Scal
     low, high = choose_range(
         histogram, method, percentile=spec.percentile, levels=(1 << spec.bits) - 1
     )
+    if shape_of(source)[2:] == (1, 1) and shape_of(source)[1] <= _LARGEST_CODE:
+        low, high = low * _CODE_SLACK, high * _CODE_SLACK
     scale, zero = affine_parameters(low, high, bits=spec.bits, symmetric=spec.symmetric)
     return _Scale(scale, zero, method)
 

@@ -82,8 +82,8 @@ def _moments(layer: QuantConv2d, inputs: Sequence[Tensor], channels: slice) -> T
             sample[:, channels], layer.kernel_size, layer.dilation, layer.padding, layer.stride
         )[0]
         stride = -(-columns.shape[1] // _PLACES)
-        columns = columns[:, ::stride].double()
-        total = total + columns @ columns.T
+        columns = columns[:, ::stride]
+        total = total + (columns @ columns.T).double()
     return total
 
 

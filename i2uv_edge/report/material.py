@@ -17,6 +17,8 @@ __all__ = [
     "KeptFloat",
     "Material",
     "NetworkEncodings",
+    "ProfiledNetwork",
+    "ProfiledSource",
     "Section",
     "StepsApart",
     "Subject",
@@ -136,6 +138,41 @@ class TensorTable:
 
 
 @dataclass(frozen=True)
+class ProfiledNetwork:
+    """One network as a source ran it, in words.
+
+    `cells` go with the source's columns; `operators` are the slowest: name, kind, unit, time and
+    share; `summary` counts all of them by unit, "" where none are known.
+    """
+
+    role: str
+    cells: tuple[str, ...]
+    operators: tuple[tuple[str, ...], ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class ProfiledSource:
+    """What one source says of speed and cost; figures of two sources never share a table.
+
+    Attributes
+    ----------
+    heading : the source, what ran the networks, and what its figures are worth
+    columns, networks : the table
+    jobs : where they can be looked up
+    notes : what to know before believing a figure
+    tools : versions by name
+    """
+
+    heading: str
+    columns: tuple[str, ...]
+    networks: tuple[ProfiledNetwork, ...]
+    jobs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything a section may draw on.
 
@@ -148,6 +185,7 @@ class Material:
     sizes : bytes of the networks by runner
     evidence : what was kept of the comparison; None if nothing was compared
     tensors : parity inside the networks; None where nothing is quantized
+    profiles : what was measured of speed and cost, by source
     """
 
     report: Report
@@ -157,6 +195,7 @@ class Material:
     sizes: Mapping[str, int]
     evidence: Evidence | None = None
     tensors: TensorTable | None = None
+    profiles: tuple[ProfiledSource, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from i2uv_edge.report import (
     distribution,
     error_maps,
     gate_table,
+    profiles,
     provenance,
     samples,
     verdict,
@@ -31,6 +32,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     gate_table.section,
     blocks.section,
     conversion.section,
+    profiles.section,
     provenance.section,
 )
 """From top to bottom; one that has nothing to show gives None and is left out."""
