@@ -72,7 +72,7 @@ def test_it_is_exported_in_both_formats_and_validated(exported: Exported) -> Non
     assert {"tflite", "onnx"} <= kinds
     assert (exported.bundle / "report.html").is_file()
     candidates = {row["candidate"] for row in exported.report["scores"]}
-    assert candidates == {"float", "tflite", "onnx", "fake-quant"}
+    assert candidates == {"float", "tflite", "onnx", "fake-quant", "emulated"}
 
 
 def test_it_says_on_how_many_pictures(exported: Exported) -> None:

@@ -24,9 +24,9 @@ __all__ = ["round_together", "round_weights"]
 
 # Of the diagonal's mean: what keeps the moments invertible where few samples were seen.
 _DAMPING = 0.01
-# Columns that know of one another. Time and memory grow with the cube and the square of it; the
-# wide layers of a ResNet-50 have twenty thousand.
-_MOST_COLUMNS = 2304
+# Columns that know of one another. Time and memory grow with the cube and the square of it, and the
+# wide layers of a ResNet-50 have twenty thousand: those are taken in smaller parts.
+_MOST_COLUMNS, _PART = 2304, 576
 _PLACES = 512  # of a sample, at most, which are looked at: neighbours say nearly the same
 _BLOCK = 128  # columns between two updates of all that follow
 
@@ -69,7 +69,8 @@ def _round_layer(layer: QuantConv2d, inputs: Sequence[Tensor]) -> None:
 def _channels(layer: QuantConv2d) -> Iterator[slice]:
     """Input channels, as many at a time as have no more columns than can be dealt with."""
     taps = layer.kernel_size[0] * layer.kernel_size[1]
-    step = max(_MOST_COLUMNS // taps, 1)
+    whole = layer.in_channels * taps <= _MOST_COLUMNS
+    step = layer.in_channels if whole else max(_PART // taps, 1)
     for start in range(0, layer.in_channels, step):
         yield slice(start, min(start + step, layer.in_channels))
 
