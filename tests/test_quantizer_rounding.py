@@ -11,6 +11,7 @@ import torch
 from quantizer_toys import apply, guided, pictures, recipe, tiny_affinenet, tiny_srnet, toy
 from torch import Tensor, nn
 
+from i2uv_edge.quantizer import rounding
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.network import QuantizedNetwork, QuantOptions, load_quantized, quantize
 from i2uv_edge.quantizer.rounding import round_together
@@ -99,6 +100,27 @@ def test_encodings_and_weights_give_the_same_network_again_bit_for_bit(
     batch = pictures(2, size, seed=3)
     assert (apply(first.module, batch) == apply(second.module, batch)).all()
     assert encodings.options["rounding"] == "second-order"
+
+
+def test_layers_of_many_columns_are_rounded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, batch = tiny_affinenet(), pictures(8, 64, seed=5)
+    expected = apply(network, batch)
+    nearest = recipe(*FLOATS, granularity="per-tensor")
+    seen: list[int] = []
+
+    def watched(weight: Tensor, moments: Tensor, scale: Tensor) -> Tensor:
+        seen.append(len(moments))
+        return round_together(weight, moments, scale)
+
+    monkeypatch.setattr(rounding, "round_together", watched)
+    monkeypatch.setattr(rounding, "_MOST_COLUMNS", 40)
+    monkeypatch.setattr(rounding, "_PART", 20)
+    errors = []
+    for made in (together(nearest), nearest):
+        result = quantized(network, made, 64, correct_bias=False)
+        errors.append(float(np.abs(apply(result.module, batch) - expected).mean()))
+    assert max(seen) <= 40
+    assert errors[0] < errors[1]
 
 
 def test_corrections_of_the_bias_go_into_the_weights_that_are_kept() -> None:
