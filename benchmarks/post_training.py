@@ -129,8 +129,7 @@ def main() -> int:
     options = parser.parse_args()
     task = subject_task(options)
     ways = {name: way(methods) for name, methods in variants().items()}
-    eager, *outcomes = compare(task, ways, rounds=1)
-    del eager
+    outcomes = compare(task, ways, rounds=1)[1:]  # without the float network itself
     print(
         f"{task.spec.name}: {options.calibration} pictures calibrated on, {options.samples} "
         f"compared\n\n{table(outcomes)}"

@@ -62,11 +62,13 @@ from i2uv_edge.requests import (
     ValidateRequest,
     ValidateResult,
 )
+from i2uv_edge.runners import one_torch_thread
 from i2uv_edge.scores import BASELINE, judge
 from i2uv_edge.spec import (
     GateSpec,
     ModelSpec,
     RecipeSpec,
+    Role,
     load_gates,
     load_model,
     load_network,
@@ -97,21 +99,7 @@ MOST_CHECKED = 200  # held-out pictures, all of the bundled ones
 CALIBRATION_SIZE = 256  # side of the pictures in a calibration set, enough for every network
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Hold torch to one thread: ranges, and so bytes, must not depend on how many cores there are.
-
-    Networks this small lose little; on a machine that is busy they gain.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@one_torch_thread()
 def export(request: ExportRequest, notify: Notify | None = None) -> ExportResult:
     """Checkpoint -> fake-quant -> TFLite -> compared with float -> a bundle.
 
@@ -166,7 +154,7 @@ def _check_split(request: ExportRequest, recipe: RecipeSpec) -> None:
         )
 
 
-@_one_thread()
+@one_torch_thread()
 def validate(request: ValidateRequest, notify: Notify | None = None) -> ValidateResult:
     """Compare what a bundle holds, judged by the gates of its recipe, and write the report.
 
@@ -238,7 +226,7 @@ def _profiled(contents: comparison.Contents, request: ProfileRequest, notify: No
     return profile_on_hub(contents, options, notify)
 
 
-@_one_thread()
+@one_torch_thread()
 def evaluate(request: EvaluateRequest, notify: Notify | None = None) -> EvaluateResult:
     """State the accuracy of a bundle or a checkpoint on rendered hands, FreiHAND or HO-3D.
 
@@ -312,7 +300,7 @@ def train(request: TrainRequest, notify: Notify | None = None) -> TrainResult:
     return TrainResult(checkpoint, last, leads())
 
 
-@_one_thread()
+@one_torch_thread()
 def quantize(request: QuantizeRequest, notify: Notify | None = None) -> QuantizeResult:
     """Train a model's networks to answer in integers as they do in float.
 
@@ -338,15 +326,13 @@ def quantize(request: QuantizeRequest, notify: Notify | None = None) -> Quantize
             f"--recipe {recipe.name}",
         )
     networks = load_networks(model, request.checkpoints)
-    specs = {role: network.spec for role, network in networks.items()}
-    atlases = ModelAtlases.of_networks(specs, model.meshes or meshes_of(specs))
-    quantization = Quantization(networks, recipe, calibration, atlases)
+    quantization = Quantization(networks, recipe, calibration, _atlases(model, networks))
     files: list[Path] = []
     scores: dict[str, float] = {}
     for role, table in recipe.training.items():
         if role not in networks:
             continue
-        name = specs[role].name
+        name = networks[role].spec.name
         config = make_config(table, request.overrides(), where=f"recipe {recipe.name}: training")
 
         def report(progress: Progress, name: str = name) -> None:
@@ -366,7 +352,7 @@ def quantize(request: QuantizeRequest, notify: Notify | None = None) -> Quantize
     return QuantizeResult(tuple(files), scores, leads())
 
 
-@_one_thread()
+@one_torch_thread()
 def analyze(request: AnalyzeRequest, notify: Notify | None = None) -> AnalyzeResult:
     """Measure where a model's millimetres go, and write the recipes that keep within budgets.
 
@@ -400,7 +386,6 @@ def analyze(request: AnalyzeRequest, notify: Notify | None = None) -> AnalyzeRes
             remedy="name the checkpoint that it was made from",
         )
     networks = load_networks(model, floats)
-    specs = {role: network.spec for role, network in networks.items()}
     effort = _effort(networks)
     if request.calibration is None:
         calibration = calibration.first(effort.calibration(len(calibration.paths)))
@@ -409,7 +394,7 @@ def analyze(request: AnalyzeRequest, notify: Notify | None = None) -> AnalyzeRes
         networks,
         recipe,
         calibration,
-        ModelAtlases.of_networks(specs, model.meshes or meshes_of(specs)),
+        _atlases(model, networks),
         pictures=effort.analysis,
         most=effort.comparison(MOST_CHECKED),
         notify=notify,
@@ -450,6 +435,11 @@ def _check_meshes(model: ModelSpec) -> None:
             f"there are no maps to feed it with",
             remedy="export it together with its AffineNet, whose maps it then gets",
         )
+
+
+def _atlases(model: ModelSpec, networks: Mapping[Role, Network]) -> ModelAtlases:
+    specs = {role: network.spec for role, network in networks.items()}
+    return ModelAtlases.of_networks(specs, model.meshes or meshes_of(specs))
 
 
 def _gates(recipe: RecipeSpec) -> tuple[GateSpec, ...]:

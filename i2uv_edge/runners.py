@@ -33,6 +33,7 @@ __all__ = [
     "TorchRunner",
     "checked_feed",
     "checked_output",
+    "one_torch_thread",
     "open_interpreter",
 ]
 
@@ -354,3 +355,19 @@ def _described(value: object) -> str:
 
 def _numbers(shape: Iterable[int]) -> str:
     return ", ".join(str(size) for size in shape)
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Hold torch to one thread: ranges, and so bytes, must not depend on how many cores there are.
+
+    Networks this small lose little; on a machine that is busy they gain.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

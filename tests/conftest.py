@@ -51,3 +51,20 @@ def move_in(toy: Toy, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pipeline, "measure", functools.partial(parity.measure, still=few))
     patch.setattr(resources, "calibration_data", lambda: toy.data)
     patch.setattr(pipeline, "load_gates", patient(spec.load_gates))
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Give a .tflite of next to no weights and one of 9 MB."""
+    from quantizer_toys import spec_of
+    from torch import nn
+
+    from i2uv_edge.convert.tflite import to_tflite
+
+    folder = tmp_path_factory.mktemp("files")
+    paths = []
+    for width in (4, 1500):
+        network = nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, width, 1)).eval()
+        paths.append(folder / f"{width}.tflite")
+        to_tflite(network, spec_of(network, 8), paths[-1])
+    return paths[0], paths[1]

@@ -63,8 +63,11 @@ def test_it_computes_the_same_integers_up_to_a_few_steps(
     assert (steps > 0.5).mean() < 0.5
 
 
-@installed
-def test_what_has_no_integer_part_is_refused(tmp_path: Path) -> None:
+def test_what_has_no_integer_part_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything else is asked for: no package would mend it."""
+    monkeypatch.setattr(qnn, "available", lambda: False)
     spec, networks = bundle(tmp_path, relief(), recipe("base"), split=False)
     with pytest.raises(UsageError, match="cannot provide 'qnn'"):
         qnn_emulator.emulated_runners(tmp_path, {"srnet": spec}, networks, name="qnn")

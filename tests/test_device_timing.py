@@ -6,10 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from quantizer_toys import spec_of
-from torch import nn
 
-from i2uv_edge.convert.tflite import to_tflite
 from i2uv_edge.device.timing import Contender, Times, interleaved, started
 
 
@@ -72,18 +69,6 @@ def test_nothing_to_time_is_refused() -> None:
         interleaved([clock.contender("a", 1.0)], rounds=0)
     with pytest.raises(ValueError, match="one name"):
         interleaved([clock.contender("a", 1.0), clock.contender("a", 2.0)], rounds=1)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Give a network of next to no weights and one of 9 MB."""
-    folder = tmp_path_factory.mktemp("files")
-    paths = []
-    for width in (4, 1500):
-        network = nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, width, 1)).eval()
-        paths.append(folder / f"{width}.tflite")
-        to_tflite(network, spec_of(network, 8), paths[-1])
-    return paths[0], paths[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -89,6 +89,13 @@ def test_quantizing_twice_gives_the_same_document() -> None:
     assert documents[0] == documents[1]
 
 
+def test_a_global_code_has_room_for_more_than_was_seen() -> None:
+    activations = quantized(tiny_affinenet(), recipe(*FLOATS), 64).encodings.activations
+    for name, slack in (("bridge.relu", 1.25), ("encoder.stem.1.2", 1.0)):
+        entry = activations[name]
+        assert 255 * entry.scale == pytest.approx(slack * entry.maximum, rel=1e-5)
+
+
 def test_encodings_say_how_each_range_was_found() -> None:
     encodings = quantized(toy(), recipe("head", ranges="percentile", percentile=99.0)).encodings
     entry = encodings.activations["block.relu"]

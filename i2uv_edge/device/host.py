@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from i2uv_edge.networks.checkpoint import load_checkpoint
 from i2uv_edge.networks.registry import build
 from i2uv_edge.onnx_runner import open_session
 from i2uv_edge.requests import Notify
-from i2uv_edge.runners import open_interpreter
+from i2uv_edge.runners import one_torch_thread, open_interpreter
 from i2uv_edge.spec import NetworkSpec, Role
 
 __all__ = ["cores", "processor", "profile_on_host", "thread_counts"]
@@ -109,7 +109,7 @@ def _measured(
         others.append(_onnx(contents.bundle.file(f"{role}.onnx"), feed))
     gmac = sum(macs_by_dtype(path).values()) / 1e9
     rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(ROUNDS * SLOW_GMAC / max(gmac, 1e-9))))
-    with _one_torch_thread():
+    with one_torch_thread():
         times = interleaved([*litert.values(), *others], rounds=rounds)
     found = []
     for threads, contender in litert.items():
@@ -174,13 +174,3 @@ def _onnx(path: Path, feed: Any) -> Contender:
     if port.type != "tensor(float)":
         given = np.asarray(given * 255, np.uint8 if port.type == "tensor(uint8)" else np.int8)
     return Contender(ONNX, lambda: session.run(None, {port.name: given}))
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

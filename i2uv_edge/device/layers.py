@@ -1,8 +1,8 @@
 """Which layer of a file an operator is that a profiler names by what computes it.
 
 XNNPACK's operators carry the names of its kernels. Their order is known: TFLite cuts a graph into
-runs of nodes that one delegate takes, by a rule that `_running_order` follows, and XNNPACK keeps
-the order within. What multiplies is matched in that order with the kernels that multiply, and only
+runs of nodes that one delegate takes, by a rule that `partition` follows, and XNNPACK keeps the
+order within. What multiplies is matched in that order with the kernels that multiply, and only
 if all of them fit; else nothing is named.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from i2uv_edge.convert.flatbuffer import read_model
 from i2uv_edge.convert.histogram import OpRecord, read_operators
+from i2uv_edge.convert.partition import partition
 from i2uv_edge.device.litert_profiler import Event
 from i2uv_edge.device.profiles import Layer
 
@@ -69,34 +70,11 @@ def _fits(record: OpRecord, event: Event) -> bool:
 
 
 def _running_order(model: Any, outside: AbstractSet[int]) -> list[int]:
-    """Nodes in the order they run, if a delegate takes all but those `outside`.
-
-    TFLite's partitioning (``graph_info.cc``): a part takes every node of one kind whose inputs are
-    there, in the order of the file and again until nothing is left to take; then the next part
-    begins, of the kind of the first node that is ready.
-    """
+    """Nodes in the order they run, if a delegate takes all but those `outside`."""
     (graph,) = model.subgraphs
-    made = {int(i) for operator in graph.operators for i in operator.outputs}
-    ready = {i for i in range(len(graph.tensors)) if i not in made}
-    left = list(range(len(graph.operators)))
-    order: list[int] = []
-    while left:
-        kind: bool | None = None
-        taking = True
-        while taking:
-            taking = False
-            for node in list(left):
-                operator = graph.operators[node]
-                if any(int(i) >= 0 and int(i) not in ready for i in operator.inputs):
-                    continue
-                if kind is None:
-                    kind = node in outside
-                if (node in outside) != kind:
-                    continue
-                order.append(node)
-                left.remove(node)
-                ready.update(map(int, operator.outputs))
-                taking = True
-        if kind is None:
-            break  # a circle: no TFLite file has one
-    return order
+    runs = partition(
+        [number in outside for number in range(len(graph.operators))],
+        [{int(i) for i in operator.inputs} for operator in graph.operators],
+        [{int(i) for i in operator.outputs} for operator in graph.operators],
+    )
+    return [number for _, numbers in runs for number in numbers]

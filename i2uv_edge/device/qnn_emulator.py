@@ -52,11 +52,6 @@ def emulated_runners(
     InputError
         QNN refuses a part.
     """
-    if not qnn.available():
-        raise MissingDependencyError(
-            f"{qnn.PACKAGE} is not installed, so nothing can be emulated",
-            remedy="pip install 'i2uv-edge[qnn]'",
-        )
     segments = {role: _segments(role, networks[role]) for role in specs}
     for role, found in segments.items():
         if not any("onnx" in fields for fields in found):
@@ -65,6 +60,11 @@ def emulated_runners(
                 "for QNN",
                 expected="a bundle that was exported with --split",
             )
+    if not qnn.available():
+        raise MissingDependencyError(
+            f"{qnn.PACKAGE} is not installed, so nothing can be emulated",
+            remedy="pip install 'i2uv-edge[qnn]'",
+        )
     runners = {}
     for role, spec in specs.items():
         parts = [fields for fields in segments[role] if "onnx" in fields]
