@@ -298,9 +298,10 @@ class GateSpec:
     """One tolerance of `quantization/gates.toml`.
 
     It judges the rows of a report whose metric, reference, candidate, stage and recipe it names
-    ("*" is any). `kind` says what `limit` is: "absolute" is a bound of the value itself;
-    "relative" and "difference" bound how far the value may be on the wrong side of the baseline,
-    which is the same metric of the float model (0.01 is 1 % of it, or 0.01 of its unit).
+    ("*" is any, and "!qnn" beside it leaves that one out). `kind` says what `limit` is: "absolute"
+    is a bound of the value itself; "relative" and "difference" bound how far the value may be on
+    the wrong side of the baseline, which is the same metric of the float model (0.01 is 1 % of it,
+    or 0.01 of its unit).
     `direction` is the right side: "max" for a metric that should be small, "min" for one that
     should be large. Without `limit` the metric is reported, and fails only when it is no number.
     """
@@ -403,7 +404,7 @@ def load_gates(recipe: str | None = None, *, path: Path | None = None) -> tuple[
 
 
 def _names(names: tuple[str, ...], name: str) -> bool:
-    return "*" in names or name in names
+    return f"!{name}" not in names and ("*" in names or name in names)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from quantizer_toys import pictures, recipe, relief, spec_of, tiny_srnet
 from torch import nn
@@ -79,6 +81,90 @@ def test_without_the_package_the_extra_is_named(
     monkeypatch.setattr(qnn, "available", lambda: False)
     with pytest.raises(MissingDependencyError, match="not installed"):
         qnn_emulator.emulated_runners(tmp_path, {}, {}, name="qnn")
+
+
+def sampler(path: Path, *, align_corners: int) -> dict[str, Any]:
+    """Write a GridSample of 8-bit features at 8-bit coordinates; say what it takes and gives."""
+    helper, values = onnx.helper, onnx.numpy_helper
+    scales = {"x": (1 / 255, 0), "grid": (2 / 255, 128)}
+    constants = [
+        values.from_array(array, f"{name}_{what}")
+        for name, (scale, zero) in scales.items()
+        for what, array in (("scale", np.float32(scale)), ("zero", np.uint8(zero)))
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", [name, f"{name}_scale", f"{name}_zero"], [f"{name}_f"])
+        for name in scales
+    ]
+    nodes.append(
+        helper.make_node(
+            "GridSample",
+            ["x_f", "grid_f"],
+            ["y_f"],
+            mode="linear",
+            padding_mode="zeros",
+            align_corners=align_corners,
+        )
+    )
+    nodes.append(helper.make_node("QuantizeLinear", ["y_f", "x_scale", "x_zero"], ["y"]))
+    shapes = {"x": [1, 8, SIDE, SIDE], "grid": [1, SIDE, SIDE, 2], "y": [1, 8, SIDE, SIDE]}
+    x, grid, y = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape)
+        for name, shape in shapes.items()
+    )
+    graph = helper.make_graph(nodes, "sampler", [x, grid], [y], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    ports = [{"name": name, "shape": shape, "dtype": "uint8"} for name, shape in shapes.items()]
+    return {"onnx": {"file": path.name, "inputs": ports[:2], "outputs": ports[2:]}}
+
+
+SIDE = 32
+
+
+@installed
+@pytest.mark.parametrize("align_corners", [0, 1])
+def test_warps_themselves_are_not_where_the_emulator_differs(
+    align_corners: int, tmp_path: Path
+) -> None:
+    """QNN samples a grid as ONNX Runtime does, to a step; a step of a coordinate is what it costs.
+
+    Eight bits over the map are an eighth of a texel here and half a texel at 128. So two chains
+    that round a coordinate in two ways fetch from two places, and differ by far more than they
+    round.
+    """
+    part = sampler(tmp_path / "sampler.onnx", align_corners=align_corners)
+    random = np.random.default_rng(3)
+    features = random.integers(0, 256, (1, 8, SIDE, SIDE), np.uint8)
+    at = np.linspace(20, 235, SIDE)
+    smooth = np.stack(np.meshgrid(at, at + 8 * np.sin(at / 30)), axis=-1)[None]
+    grid = smooth.round().astype(np.uint8)
+    process = qnn_emulator._Process(tmp_path, [part])
+    here = onnxruntime.InferenceSession(
+        tmp_path / "sampler.onnx", providers=["CPUExecutionProvider"]
+    )
+
+    def noise(first: Any, second: Any) -> float:
+        """Signal to noise in dB."""
+        apart = first.astype(np.float64) - second
+        return float(10 * np.log10(np.var(first) / np.mean(apart**2)))
+
+    def theirs(grid: Any) -> Any:
+        answer = process.ask(0, features.tobytes() + grid.tobytes(), features.size)
+        return np.frombuffer(answer, np.uint8).reshape(features.shape)
+
+    def ours(grid: Any) -> Any:
+        (found,) = here.run(None, {"x": features, "grid": grid})
+        return found
+
+    assert np.abs(theirs(grid).astype(int) - ours(grid)).max() <= 1
+    assert noise(ours(grid), theirs(grid)) > 40
+    one_step = (grid + random.integers(-1, 2, grid.shape)).astype(np.uint8)
+    assert noise(ours(grid), theirs(one_step)) < 15
+    assert noise(ours(grid), theirs(one_step)) == pytest.approx(
+        noise(ours(grid), ours(one_step)), abs=0.5
+    )
 
 
 PORT = Port("x", (1, 2, 2, 3), np.dtype(np.int8), 0.5, 3).fields()

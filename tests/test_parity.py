@@ -587,6 +587,17 @@ CONTROLS = [
     Control(
         "w8a8", "fake-quant", "vertex_mean_mm", 0.1, FakeHand("onnx", shifted(0.45)), name="onnx"
     ),
+    Control(
+        "w8a8-strict", "float", "vertex_mean_mm", 1.0, FakeHand("qnn", shifted(1.1)), name="qnn"
+    ),
+    Control(
+        "w8a8-strict",
+        "fake-quant",
+        "vertex_mean_mm",
+        1.0,
+        FakeHand("qnn", shifted(1.4)),
+        name="qnn",
+    ),
     *(
         Control(recipe, "truth", metric, limit, candidate)
         for recipe in ("w8a8", "w8a8-qat", "w8a8-strict")

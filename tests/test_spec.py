@@ -132,6 +132,9 @@ def test_a_network_file_is_a_model_too(tmp_path: Path) -> None:
         ("w8a8-qat", "vertex_p99_mm", "float", "tflite", 1.5),
         ("w8a8", "vertex_mean_mm", "fake-quant", "tflite", 0.1),
         ("float", "vertex_mean_mm", "fake-quant", "onnx", 0.1),
+        ("w8a8-strict", "vertex_mean_mm", "float", "tflite", 0.8),
+        ("w8a8-strict", "vertex_mean_mm", "float", "qnn", 1.0),
+        ("w8a8-strict", "vertex_mean_mm", "fake-quant", "qnn", 1.0),
         ("w8a8", "pa_mpvpe_mm", "truth", "tflite", 0.01),
         ("w8a8", "f5", "truth", "tflite", 0.007),
         ("w8a8", "flicker_mm", "truth", "tflite", 0.10),
@@ -464,6 +467,14 @@ def test_a_gate_judges_only_the_rows_it_names(tmp_path: Path) -> None:
     assert gate.judges(**row)
     for key in ("metric", "reference", "candidate"):
         assert not gate.judges(**{**row, key: "other"})
+
+
+def test_a_gate_of_any_candidate_may_except_one(tmp_path: Path) -> None:
+    text = GATE.replace('candidates = ["*"]', 'candidates = ["*", "!qnn"]')
+    (gate,) = spec.load_gates(path=write(tmp_path, text))
+    row = {"metric": "vertex_mean_mm", "reference": "float", "stage": "chained"}
+    assert gate.judges(**row, candidate="tflite")
+    assert not gate.judges(**row, candidate="qnn")
 
 
 # --- meshes of the user's own ------------------------------------------------------------------
