@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from i2uv_edge.pipeline import export as export
     from i2uv_edge.pipeline import profile as profile
     from i2uv_edge.pipeline import quantize as quantize
+    from i2uv_edge.pipeline import run as run
     from i2uv_edge.pipeline import train as train
     from i2uv_edge.pipeline import validate as validate
     from i2uv_edge.planning import plan as plan
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from i2uv_edge.requests import ProfileResult as ProfileResult
     from i2uv_edge.requests import QuantizeRequest as QuantizeRequest
     from i2uv_edge.requests import QuantizeResult as QuantizeResult
+    from i2uv_edge.requests import RunRequest as RunRequest
+    from i2uv_edge.requests import RunResult as RunResult
     from i2uv_edge.requests import TrainRequest as TrainRequest
     from i2uv_edge.requests import TrainResult as TrainResult
     from i2uv_edge.requests import ValidateRequest as ValidateRequest
@@ -57,6 +60,7 @@ _HOMES = {
     "profile": "pipeline",
     "plan": "planning",
     "quantize": "pipeline",
+    "run": "pipeline",
     "train": "pipeline",
     "validate": "pipeline",
     "AnalyzeRequest": "requests",
@@ -72,6 +76,8 @@ _HOMES = {
     "PlanRequest": "requests",
     "QuantizeRequest": "requests",
     "QuantizeResult": "requests",
+    "RunRequest": "requests",
+    "RunResult": "requests",
     "TrainRequest": "requests",
     "TrainResult": "requests",
     "ValidateRequest": "requests",

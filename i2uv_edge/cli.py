@@ -7,6 +7,7 @@ seconds of imports with it, so it is imported after the request was found in ord
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -32,11 +33,13 @@ from i2uv_edge.requests import (
     PlanRequest,
     ProfileRequest,
     QuantizeRequest,
+    RunRequest,
     TrainRequest,
     ValidateRequest,
 )
 from i2uv_edge.scores import Report
 from i2uv_edge.table import table
+from i2uv_edge.tracking.run_table import run_table
 
 __all__ = ["commands", "main", "run"]
 
@@ -526,6 +529,80 @@ def plan(
         click.echo(found.text())
     if failures := found.failures(**gates):
         raise GateError("the plan does not pass:\n  " + "\n  ".join(failures))
+
+
+def _rectangle(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Left, top, width and height, parted by commas."""
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise click.BadParameter(f"{value!r} is not four numbers like 120,40,200,220")
+    return numbers
+
+
+@commands.command("run")
+@click.argument("bundle", type=PATH)
+@click.argument("source", metavar="PICTURE|FOLDER|VIDEO|camera:N")
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    metavar="DIR",
+    help="Folder to write.  [default: build/run/NAME]",
+)
+@click.option(
+    "--box",
+    callback=_rectangle,
+    metavar="X,Y,W,H",
+    help="What the hand fills, in pixels; of a video, in its first frame.  [default: it is looked "
+    "for]",
+)
+@click.option("--hand", type=click.Choice(["right", "left"]), default="right", show_default=True)
+@click.option("--float", "float_network", is_flag=True, help="Run the float networks.")
+@click.option("--compare", is_flag=True, help="Show float, int8 and their difference.")
+@click.option("--steady", is_flag=True, help="Smooth a video's hand with a One-Euro filter.")
+@click.option(
+    "--cutoff",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="HZ",
+    help="Of that filter, at rest; lower trembles less.",
+)
+@click.option(
+    "--beta",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="By how much it rises with speed; higher lags less.",
+)
+@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="Stop after so many.")
+@force
+@as_json
+def run_bundle(as_json: bool, **options: Any) -> None:
+    """Read the hand in a picture, a folder, a video or a camera's picture with BUNDLE.
+
+    Writes the pictures with the mesh over them, of a picture also the mesh (.obj, .glb) with its
+    texture, the UV map and the joints; of a video an .mp4. A camera runs until Ctrl-C.
+    """
+    request = RunRequest(**options)
+    with _Progress() as progress:
+        from i2uv_edge import pipeline
+
+        result = pipeline.run(request, progress)
+    _note_skipped(result.skipped, Path(request.source))
+    _note(result.note)
+    if as_json:
+        _print_json(result.fields())
+        return
+    click.echo(run_table(result.summary))
+    click.echo(f"folder  {result.folder}")
 
 
 class _Progress:

@@ -46,6 +46,7 @@ __all__ = [
     "float_network",
     "float_shares",
     "gmac",
+    "network_runners",
     "open_contents",
     "quantized_networks",
     "restricted",
@@ -336,13 +337,10 @@ def _onnx_chain(contents: Contents) -> Chain:
 
 
 def _runner(contents: Contents, name: str) -> HandRunner:
-    specs, atlases, chain = contents.specs, contents.atlases, contents.chain
-    if name == BASELINE:
-        modules = {role: (spec, float_network(contents, role)) for role, spec in specs.items()}
-        return float_chain(modules, atlases, chain)
+    if name == BASELINE or (name == "tflite" and name in contents.available):
+        parts = network_runners(contents, name)
+        return _chain(name, parts, contents.atlases, contents.chain)
     if name in contents.available:
-        if name == "tflite":
-            return tflite_chain(contents.bundle.path, specs, atlases, chain)
         if name == "onnx":
             return _onnx_chain(contents)
         return fake_quant_chain(contents)
@@ -359,6 +357,19 @@ def _runner(contents: Contents, name: str) -> HandRunner:
         expected=f"one of {BASELINE}, {', '.join(contents.available)}, {ARM64}, {SPLIT}, {QNN}, "
         "or a device's dump folder",
     )
+
+
+def network_runners(contents: Contents, name: str) -> dict[Role, Runner]:
+    """What runs each network alone: "float", or "tflite" for the files that an app gets."""
+    if name == BASELINE:
+        return {
+            role: TorchRunner(float_network(contents, role), spec)
+            for role, spec in contents.specs.items()
+        }
+    return {
+        role: TfliteRunner(contents.bundle.file(f"{role}.tflite"), spec)
+        for role, spec in contents.specs.items()
+    }
 
 
 def float_network(contents: Contents, role: Role) -> nn.Module:

@@ -57,6 +57,8 @@ from i2uv_edge.requests import (
     ProfileResult,
     QuantizeRequest,
     QuantizeResult,
+    RunRequest,
+    RunResult,
     TrainRequest,
     TrainResult,
     ValidateRequest,
@@ -75,6 +77,7 @@ from i2uv_edge.spec import (
     load_recipe,
     load_target,
 )
+from i2uv_edge.tracking import run as tracking
 from i2uv_edge.training import loop
 from i2uv_edge.training.config import load_config, make_config
 from i2uv_edge.training.log import Progress
@@ -88,6 +91,7 @@ __all__ = [
     "plan",
     "profile",
     "quantize",
+    "run",
     "train",
     "validate",
 ]
@@ -261,6 +265,22 @@ def _evaluated(subject: Path) -> evaluation.Model:
     chain = comparison.float_chain({spec.role: (spec, network.module)}, atlases)
     margin = SceneSettings().margin
     return evaluation.Model(spec.name, specs, atlases, [chain], sum(margin) / 2)
+
+
+@one_torch_thread()
+def run(request: RunRequest, notify: Notify | None = None) -> RunResult:
+    """Read the hand in pictures, a video or a camera's picture, and write what was read.
+
+    Raises
+    ------
+    DamagedError
+        The bundle is damaged.
+    UsageError, InputError
+        The source cannot be read, the box or the output cannot be used, or the bundle takes no
+        pictures.
+    """
+    contents = comparison.open_contents(Bundle.open(request.bundle))
+    return tracking.run(contents, request, notify or _silent)
 
 
 def train(request: TrainRequest, notify: Notify | None = None) -> TrainResult:

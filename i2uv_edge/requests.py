@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from i2uv_edge.device.profiles import Profile
 from i2uv_edge.errors import UsageError
@@ -32,6 +32,8 @@ __all__ = [
     "ProfileResult",
     "QuantizeRequest",
     "QuantizeResult",
+    "RunRequest",
+    "RunResult",
     "TrainRequest",
     "TrainResult",
     "ValidateRequest",
@@ -41,6 +43,7 @@ __all__ = [
 Reference = Literal["float", "fake-quant"]
 Dataset = Literal["rendered", "freihand", "ho3d"]
 Machine = Literal["host", "arm64", "hub"]
+Side = Literal["right", "left"]
 
 Notify = Callable[[str, int, int], None]
 """Told what is being done, how many are done, and of how many (0: unknown)."""
@@ -492,3 +495,88 @@ class PlanRequest:
             raise UsageError(
                 f"{self.pre_post_ms} ms before and after the networks", expected="0 or more"
             )
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A hand to be read in pictures, a video or a camera's picture.
+
+    Attributes
+    ----------
+    bundle
+        The bundle.
+    source
+        A picture, a folder of pictures, a video, or "camera:N".
+    output
+        The folder to write; None is `build/run/` and the name of the source.
+    box
+        What the hand fills in the picture, in the first frame of a video: left, top, width and
+        height, pixels. None: the networks look for it themselves.
+    hand
+        Which hand it is.
+    float_network
+        Run the float networks in place of the TFLite files.
+    compare
+        Run both, and show them beside their difference.
+    steady, cutoff, beta
+        Smooth the hand of a video with a One-Euro filter; its cutoff at rest in Hz, and by how many
+        Hz it grows for each width of the hand's box a second.
+    frames
+        Stop after so many; None: all there are, of a camera until it is interrupted.
+    detector
+        A model file that says where to look first.
+    force
+        Replace what an earlier run wrote at the output.
+    """
+
+    bundle: Path
+    source: str
+    output: Path | None = None
+    box: tuple[float, float, float, float] | None = None
+    hand: Side = "right"
+    float_network: bool = False
+    compare: bool = False
+    steady: bool = False
+    cutoff: float = 1.0
+    beta: float = 10.0
+    frames: int | None = None
+    detector: Path | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.box is not None and not (self.box[2] > 0 and self.box[3] > 0):
+            raise UsageError(
+                f"a box of {self.box[2]:g} x {self.box[3]:g} pixels",
+                expected="left, top, width and height, the last two above 0",
+            )
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What was written.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    summary
+        What its `run.json` holds.
+    skipped
+        Files of the source that are no pictures.
+    note
+        What was wrong with the source or the bundle, "" if nothing was.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any] = field(repr=False)
+    skipped: int = 0
+    note: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return the summary, and what was seen in each frame: read from the folder."""
+        lines = (self.folder / "frames.jsonl").read_text(encoding="utf-8").splitlines()
+        return {
+            **self.summary,
+            "folder": str(self.folder),
+            "frames": [json.loads(line) for line in lines],
+        }

@@ -29,7 +29,7 @@ FLOORS = (
     {"comparison"},
     {
         *("analysis", "assembly", "blockwise", "evaluation", "oracle", "planning"),
-        *("quantization", "reporting"),
+        *("quantization", "reporting", "tracking"),
     },
     {"pipeline"},
     {"cli"},

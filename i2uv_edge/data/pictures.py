@@ -26,7 +26,16 @@ from numpy.typing import NDArray
 from i2uv_edge import bundle
 from i2uv_edge.errors import InputError
 
-__all__ = ["PREPROCESS", "Box", "crop", "list_pictures", "read_picture", "sha256_of", "whole"]
+__all__ = [
+    "PREPROCESS",
+    "Box",
+    "crop",
+    "list_pictures",
+    "looks_like_picture",
+    "read_picture",
+    "sha256_of",
+    "whole",
+]
 
 UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -142,7 +151,7 @@ def list_pictures(folder: Path | str) -> tuple[list[Path], int]:
         files = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror}", remedy=remedy) from error
-    pictures = [path for path in files if _is_picture(path)]
+    pictures = [path for path in files if looks_like_picture(path)]
     if not pictures:
         raise InputError(
             f"{folder} holds no picture ({len(files)} other files; subfolders are not searched)",
@@ -237,7 +246,8 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     )
 
 
-def _is_picture(path: Path) -> bool:
+def looks_like_picture(path: Path) -> bool:
+    """Whether a file is a picture by its suffix or its first bytes; see `list_pictures`."""
     if path.name.startswith("."):
         return False
     if path.suffix.lower() in _SUFFIXES:

@@ -1,0 +1,1 @@
+"""Watching a hand in pictures, videos and cameras with what a bundle holds."""
