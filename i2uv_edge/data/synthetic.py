@@ -32,6 +32,9 @@ __all__ = [
     "Frame",
     "Sample",
     "SceneSettings",
+    "compose",
+    "draw_scene",
+    "extent",
     "render_sample",
     "sample_frame",
     "sample_parameters",
@@ -51,10 +54,10 @@ def render_sample(seed: int, index: int, settings: SceneSettings) -> Sample:
     hand = HandModel.load().pose(parameters)
     frame = sample_frame(rng, hand, settings)
     behind = backgrounds.background(rng, settings)
-    layer, share = _draw(rng, hand, parameters, frame, settings, holds, behind)
+    layer, share = draw_scene(rng, hand, parameters, frame, settings, holds, behind)
     if rng.random() < settings.motion:
         layer = sensor.move(rng, layer, settings)
-    image = _compose(rng, layer, behind)
+    image = compose(rng, layer, behind)
     return Sample(
         picture=sensor.expose(rng, image, settings),
         coarse=frame.to_map(hand.coarse),
@@ -71,7 +74,7 @@ def sample_frame(rng: Generator, hand: PosedHand, settings: SceneSettings) -> Fr
     # The published maps have their depth from the nearest vertex on; the mean depth does not jump
     # when another finger comes nearest, and networks learn it in a fraction of the pictures.
     depth = np.ascontiguousarray(hand.coarse[:, 2]).mean()
-    low, high = _extent(hand.fine)
+    low, high = extent(hand.fine)
     middle = (low + high) / 2
     camera = None
     if rng.random() >= settings.orthographic:
@@ -80,19 +83,19 @@ def sample_frame(rng: Generator, hand: PosedHand, settings: SceneSettings) -> Fr
         aside = np.tan(np.radians(rng.uniform(-20, 20, 2))) * away
         camera = np.array([*(middle + aside), depth - away], np.float32)
     flat = Frame(np.array([0, 0, depth - 0.5], np.float32), 1.0, camera).to_map(hand.fine)
-    low, high = _extent(flat)
+    low, high = extent(flat)
     side = float(max((high - low).max(), 0.11) * rng.uniform(*settings.margin))
     corner = (low + high) / 2 + rng.uniform(-settings.shift, settings.shift, 2) * side - side / 2
     return Frame(np.array([*corner, depth - 0.5 * side], np.float32), side, camera)
 
 
-def _extent(points: FloatArray) -> tuple[FloatArray, FloatArray]:
+def extent(points: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Least and most x and y."""
     columns = np.ascontiguousarray(points[:, :2].T)  # ten times as fast as down the columns
     return columns.min(1), columns.max(1)
 
 
-def _draw(
+def draw_scene(
     rng: Generator,
     hand: PosedHand,
     parameters: HandParameters,
@@ -230,7 +233,7 @@ def _body_faces() -> tuple[IntArray, NDArray[np.uint8]]:
     return np.concatenate([hand, arm]), labels
 
 
-def _compose(rng: Generator, layer: FloatArray, behind: FloatArray) -> FloatArray:
+def compose(rng: Generator, layer: FloatArray, behind: FloatArray) -> FloatArray:
     """The layer over what lies behind it, on which it may cast a soft shadow."""
     shadow = np.ones((1, 1), np.float32)
     if rng.random() < 0.4:
