@@ -138,7 +138,9 @@ def _rendered(
     # The same numbers for each frame: light, skin and sleeve are those of the clip.
     look = np.random.default_rng((seed, 1))
     layer, share = draw_scene(look, hand, key.parameters, frame, scene, False, behind)
-    picture = _seen(compose(look, layer, behind), np.random.default_rng((seed, 2, number)), settings)
+    picture = _seen(
+        compose(look, layer, behind), np.random.default_rng((seed, 2, number)), settings
+    )
     return Sample(
         picture=picture,
         coarse=frame.to_map(hand.coarse),
@@ -155,4 +157,4 @@ def _seen(image: FloatArray, rng: Generator, settings: ClipSettings) -> NDArray[
     light = np.clip(image, 0, 1)
     value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     noisy = value * 255 + rng.standard_normal(value.shape, np.float32) * settings.noise
-    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(noisy, 0, 255)), np.uint8)

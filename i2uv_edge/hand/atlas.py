@@ -198,6 +198,13 @@ class Atlas:
         return self.texel_vertices[self._nearest], self.texel_barycentrics[self._nearest]
 
     @cached_property
+    def seam_corners(self) -> tuple[IntArray, FloatArray]:
+        """(S, 2, 3) vertices of the texels of the seams, and what each has of them."""
+        order = np.argsort(self.texels)
+        rows = order[np.searchsorted(self.texels, self.seams, sorter=order)]
+        return self.texel_vertices[rows], self.texel_barycentrics[rows]
+
+    @cached_property
     def _nearest(self) -> IntArray:
         """(M*M,) row of ``texels`` nearest to each texel."""
         from scipy.spatial import cKDTree

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from i2uv_edge.hand.atlas import Atlas
+from i2uv_edge.hand.model import FloatArray, IntArray
 
 __all__ = ["seam_disagreement_mm"]
 
@@ -39,24 +41,57 @@ def seam_disagreement_mm(atlas: Atlas, uv_map: NDArray[Any]) -> NDArray[np.float
         (...) mm; NaN where the map is not finite, where it holds no hand at all, or where the atlas
         has no seams.
     """
-    uv_map = np.asarray(uv_map, np.float32)
+    uv_map = np.ascontiguousarray(uv_map, np.float32)
     if not len(atlas.seams):
         return np.full(uv_map.shape[:-3], np.nan)
+    maps = uv_map.reshape(-1, atlas.size**2, 3)
     with np.errstate(invalid="ignore", over="ignore"):
-        vertices = atlas.read_vertices(uv_map)
-        # What is not of a hand: the map less that of the hand which was read from it.
-        beside = uv_map - atlas.rasterise(vertices)
-        flat = beside.reshape(*uv_map.shape[:-3], atlas.size**2, 3)
-        first, second = (flat[..., atlas.seams[:, side], :] for side in (0, 1))
-        apart = np.linalg.norm((first - second).astype(np.float64), axis=-1).mean(-1)
-        length = _edge_length(vertices, atlas) / _edge_length(atlas.template, atlas)
+        vertices = atlas.read_vertices(uv_map).reshape(len(maps), -1, 3)
+    found = np.empty(len(maps))
+    whole = _edge_length(atlas.template, atlas.faces)
+    for number, (texels, hand) in enumerate(zip(maps, vertices, strict=True)):
+        apart = _apart(texels, hand, atlas.seams, *atlas.seam_corners)
+        length = _edge_length(hand, atlas.faces) / whole
         # Units a metre; at a kilometre across the crop what is left is rounding.
-        usable = np.isfinite(apart) & np.isfinite(length) & (length > 1e-3)
-    return np.where(usable, 1000.0 * apart / np.where(usable, length, 1.0), np.nan)
+        usable = np.isfinite(apart) and np.isfinite(length) and length > 1e-3
+        found[number] = 1000.0 * apart / length if usable else np.nan
+    return found.reshape(uv_map.shape[:-3])
 
 
-def _edge_length(vertices: NDArray[Any], atlas: Atlas) -> NDArray[np.float64]:
-    """(..., V, 3) -> (...) the mean over the sides of all faces."""
-    corners = np.asarray(vertices, np.float64)[..., atlas.faces, :]
-    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=-2), axis=-1)
-    return np.asarray(sides.mean((-2, -1)), np.float64)
+@numba.njit(cache=True)
+def _apart(
+    texels: FloatArray,
+    vertices: FloatArray,
+    seams: IntArray,
+    corners: IntArray,
+    shares: FloatArray,
+) -> float:
+    """The mean over the seams of how far apart their two texels are beside the hand's surface.
+
+    What is beside it: the map less that of the hand that was read from it.
+    """
+    total = 0.0
+    for seam in range(len(seams)):
+        square = 0.0
+        for axis in range(3):
+            beside = texels[seams[seam, 0], axis] - texels[seams[seam, 1], axis]
+            for corner in range(3):
+                beside -= shares[seam, 0, corner] * vertices[corners[seam, 0, corner], axis]
+                beside += shares[seam, 1, corner] * vertices[corners[seam, 1, corner], axis]
+            square += float(beside) ** 2
+        total += np.sqrt(square)
+    return total / len(seams)
+
+
+@numba.njit(cache=True)
+def _edge_length(vertices: FloatArray, faces: IntArray) -> float:
+    """The mean over the sides of all faces of (V, 3) vertices."""
+    total = 0.0
+    for face in range(len(faces)):
+        for side in range(3):
+            first, second = faces[face, side], faces[face, (side + 1) % 3]
+            square = 0.0
+            for axis in range(3):
+                square += float(vertices[first, axis] - vertices[second, axis]) ** 2
+            total += np.sqrt(square)
+    return total / (3 * len(faces))

@@ -7,7 +7,6 @@ the pixel would pass its noise on to the next picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2uv_edge.data.pictures import Box
-from i2uv_edge.hand.camera import bounding_square
 
-__all__ = ["Margin", "around", "of_rectangle", "out_of_place", "square_of"]
+__all__ = ["Extent", "Margin", "around", "out_of_place", "square_of"]
 
 Array = NDArray[Any]
 
 SHIFT = 0.05  # how far off the middle of a training picture its hand is, in sides of the picture
+FURTHEST = 1e6  # pixels
 SMALLEST = 16  # pixels; a hand in fewer is no hand
 LARGEST = 4.0  # sides of the picture, the longer one
 
@@ -38,29 +37,48 @@ class Margin:
         """What a new box gets."""
         return (self.low + self.high) / 2
 
-    def holds(self, box: Box, pixels: Array) -> bool:
-        """Whether a box shows the hand at (N, 2) pixels as training pictures do."""
-        low, high = np.min(pixels, 0), np.max(pixels, 0)
-        extent = float((high - low).max())
-        apart = np.abs((low + high) / 2 - (box.left + box.side / 2, box.top + box.side / 2)).max()
-        return bool(
-            self.low * extent <= box.side <= self.high * extent and apart <= SHIFT * box.side
+    def holds(self, box: Box, extent: Extent) -> bool:
+        """Whether a box shows a hand as training pictures do."""
+        middle = box.left + box.side / 2, box.top + box.side / 2
+        apart = max(abs(a - b) for a, b in zip(extent.middle, middle, strict=True))
+        return (
+            self.low * extent.side <= box.side <= self.high * extent.side
+            and apart <= SHIFT * box.side
         )
 
 
-def around(pixels: Array, margin: Margin) -> Box:
-    """The box around a hand whose points are at (N, 2) pixels; they have to be finite."""
-    left, top, side = bounding_square(pixels, margin.middle)
+@dataclass(frozen=True)
+class Extent:
+    """What a hand fills of a picture, pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @staticmethod
+    def of_points(pixels: Array) -> Extent:
+        """Of finite (N, 2 or more) pixels."""
+        columns = np.ascontiguousarray(pixels[:, :2].T)  # ten times as fast as down the columns
+        return Extent(*columns.min(1).tolist(), *columns.max(1).tolist())
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """X and y."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    @property
+    def side(self) -> float:
+        """The longer one."""
+        return max(self.right - self.left, self.bottom - self.top)
+
+
+def around(extent: Extent, margin: Margin) -> Box:
+    """The box for a hand."""
     # Far beyond any picture an answer is nonsense, and must still be a box.
-    left, top = (float(np.clip(value, -1e6, 1e6)) for value in (left, top))
-    whole = int(np.clip(np.rint(side), 1, 1e6))
-    return Box(round(left), round(top), whole)
-
-
-def of_rectangle(rectangle: Sequence[float], margin: Margin) -> Box:
-    """The box for a hand that is said to fill a rectangle: left, top, width, height in pixels."""
-    left, top, width, height = rectangle
-    return around(np.array([[left, top], [left + width, top + height]]), margin)
+    side = min(max(extent.side * margin.middle, 1.0), FURTHEST)
+    left, top = (min(max(value - side / 2, -FURTHEST), FURTHEST) for value in extent.middle)
+    return Box(round(left), round(top), round(side))
 
 
 def out_of_place(box: Box, height: int, width: int) -> str:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from i2uv_edge.atomic import write_folder
 from i2uv_edge.bundle import write_json
 from i2uv_edge.comparison import Contents
+from i2uv_edge.data.pictures import Box
 from i2uv_edge.dumps import DumpRunner
 from i2uv_edge.hand.confidence import seam_disagreement_mm
 from i2uv_edge.requests import Notify, RunRequest, RunResult
 from i2uv_edge.scores import BASELINE
-from i2uv_edge.tracking.boxes import Margin, of_rectangle, square_of
+from i2uv_edge.tracking.boxes import Extent, Margin, around, square_of
 from i2uv_edge.tracking.one_euro import Jitter, OneEuro, OneEuroSettings
 from i2uv_edge.tracking.overlay import lay_over
 from i2uv_edge.tracking.panels import heat_over, side_by_side, write_line
@@ -176,10 +177,11 @@ class _Session:
             self._tracker.forget()
         first = not self._counts["frames"]
         given = self._request.box if first or not self._moving else None
-        box = None if given is None else of_rectangle(given, self._margin)
-        found = self._tracker.follow(frame.picture, box)
-        hand = self._hand(frame, found)
-        about = self._about(frame, found)
+        box = None if given is None else self._square(given)
+        with self._stages("track"):
+            found = self._tracker.follow(frame.picture, box)
+            about = self._about(frame, found)
+            hand = self._hand(frame, found)
         shown = self._shown(frame.picture, hand, about)
         if self._moving and not self._other:
             with self._stages("readout"):
@@ -195,10 +197,15 @@ class _Session:
         ms = self._stages.end_frame()
         own = sum(value for name, value in ms.items() if name not in OUTSIDE)
         self._recent.append((own, self._ended))
-        row = {**about, "ms": {name: number(value) for name, value in ms.items()}}
-        if video is not None and hand is not None:
-            row["hand"] = hand.fields()["joints"]
-        rows.write(json.dumps(row, allow_nan=False) + "\n")
+        with self._stages("write"):
+            row = {**about, "ms": {name: number(value) for name, value in ms.items()}}
+            if video is not None and hand is not None:
+                row["hand"] = hand.fields()["joints"]
+            rows.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def _square(self, rectangle: tuple[float, float, float, float]) -> Box:
+        left, top, width, height = rectangle
+        return around(Extent(left, top, left + width, top + height), self._margin)
 
     def _hand(self, frame: Frame, found: Found) -> Hand | None:
         """The hand to show, steadied where that is asked for; None where there is none."""
@@ -208,7 +215,7 @@ class _Session:
         look = found.look
         with self._stages("scale"):
             scale = self._reader.scale_mm(look.vertices)
-        pixels = look.pixels()
+        pixels = look.pixels
         if self._filter is not None and self._moving:
             if found.how not in ("tracked", "given"):
                 self._restart()

@@ -101,9 +101,9 @@ class Tracker:
                 break
             if best is None or not look.disagreement_mm >= best.disagreement_mm:
                 best = look
-            if self._margin.holds(box, look.pixels()[:, :2]):
+            if self._margin.holds(box, look.extent):
                 break
-            box = around(look.pixels()[:, :2], self._margin)
+            box = around(look.extent, self._margin)
             if out_of_place(box, *picture.shape[:2]):
                 break
         return Found(best, how, "no numbers" if best is None else self._doubt(picture, best))
@@ -111,7 +111,7 @@ class Tracker:
     def _doubt(self, picture: UInt8, look: Look) -> str:
         if not look.finite:
             return "the networks gave no numbers"
-        if reason := out_of_place(around(look.pixels()[:, :2], self._margin), *picture.shape[:2]):
+        if reason := out_of_place(around(look.extent, self._margin), *picture.shape[:2]):
             return reason
         if look.disagreement_mm > self._limit:
             return f"the map disagrees with itself by {look.disagreement_mm:.1f} mm"
@@ -120,7 +120,7 @@ class Tracker:
     def _remember(self, picture: UInt8, found: Found) -> Found:
         self._next = None
         if found.look is not None and not found.doubt:
-            pixels = found.look.pixels()[:, :2]
-            kept = self._margin.holds(found.look.box, pixels)
-            self._next = found.look.box if kept else around(pixels, self._margin)
+            box, extent = found.look.box, found.look.extent
+            kept = self._margin.holds(box, extent)
+            self._next = box if kept else around(extent, self._margin)
         return found
