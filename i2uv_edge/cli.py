@@ -578,7 +578,7 @@ def _rectangle(
 @click.option(
     "--beta",
     type=click.FloatRange(min=0),
-    default=10.0,
+    default=5.0,
     show_default=True,
     help="By how much it rises with speed; higher lags less.",
 )

@@ -40,6 +40,7 @@ __all__ = [
     "SPLIT",
     "Contents",
     "Samples",
+    "dump_notes",
     "emulated_chain",
     "fake_quant_chain",
     "float_chain",
@@ -245,6 +246,19 @@ def restricted(found: Samples, taking_part: Sequence[HandRunner]) -> Samples:
     return Samples(tuple(ids), stream, found.skipped)
 
 
+def dump_notes(taking_part: Sequence[HandRunner]) -> list[str]:
+    """What cannot be known of dumps, a line each."""
+    notes = []
+    for dump in taking_part:
+        if isinstance(dump, DumpRunner) and not dump.bundle:
+            notes.append(f"{dump.name} names no bundle: it may have been made with another one")
+        if isinstance(dump, DumpRunner) and (count := dump.without_input):
+            notes.append(
+                f"{dump.name} holds no input of {count} samples: their crops were not compared"
+            )
+    return notes
+
+
 def gmac(contents: Contents) -> float:
     """Billion multiply-adds of all networks for one picture."""
     files = [contents.bundle.file(f"{role}.tflite") for role in contents.specs]
@@ -351,7 +365,7 @@ def _runner(contents: Contents, name: str) -> HandRunner:
     if name == SPLIT:
         return _split_chain(contents)
     if Path(name).is_dir():
-        return _dump(contents.bundle, name)
+        return _dump(contents, name)
     raise UsageError(
         f"the bundle {contents.bundle.path} cannot provide {name!r}",
         expected=f"one of {BASELINE}, {', '.join(contents.available)}, {ARM64}, {SPLIT}, {QNN}, "
@@ -395,9 +409,12 @@ def quantized_networks(contents: Contents) -> dict[Role, QuantizedNetwork]:
     return networks
 
 
-def _dump(bundle: Bundle, folder: str) -> DumpRunner:
+def _dump(contents: Contents, folder: str) -> DumpRunner:
+    bundle, readers = contents.bundle, {"affinenet": contents.atlases.coarse}
+    if contents.atlases.fine is not None:
+        readers["srnet"] = contents.atlases.fine
     # Named as the user named it: golden/ says of itself that it is "tflite", which is taken.
-    dump = DumpRunner(folder, name=folder)
+    dump = DumpRunner(folder, name=folder, readers=readers)
     if dump.bundle and dump.bundle != bundle.sha256:
         raise DamagedError(
             f"the dump {folder} was made with another bundle: it names {dump.bundle}",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2uv_edge.bundle import write_json
+from i2uv_edge.chain import VertexReader
 from i2uv_edge.errors import DamagedError, InputError, UsageError
 from i2uv_edge.runners import Stored
 
@@ -26,6 +27,7 @@ Float32 = NDArray[np.float32]
 DUMP = "dump.json"
 DUMP_SCHEMA = 1
 DUMP_TENSORS = ("input", "affinenet", "srnet", "vertices")
+VERTEX_TOLERANCE = 2e-3  # map units, half a millimetre: what half precision leaves, and no more
 _DUMP_TYPES = ("float32", "float16", "int8", "uint8", "int16")
 
 
@@ -83,11 +85,16 @@ class DumpRunner:
         How far, on average, a dumped input may be from the picture that is asked about, 0..1.
         More means that the device crops, scales or orders colours in another way, and nothing
         behind that can be compared.
+    readers
+        What reads vertices from the maps, by their names. With these a device's vertices have to be
+        those of its own last map: comparisons read the maps, and would not see that it reads them
+        in another way.
 
     Raises
     ------
     InputError
-        There is no dump, or it is of a later schema.
+        There is no dump, or it is of a later schema; later, an input or vertices that are not what
+        they should be.
     DamagedError
         The dump does not say what the format asks for; files are missing, cut short or too long.
     """
@@ -95,7 +102,12 @@ class DumpRunner:
     live = False
 
     def __init__(
-        self, folder: Path | str, *, name: str = "", input_tolerance: float = 2 / 255
+        self,
+        folder: Path | str,
+        *,
+        name: str = "",
+        input_tolerance: float = 2 / 255,
+        readers: Mapping[str, VertexReader] | None = None,
     ) -> None:
         self._folder = Path(folder)
         document = self._document()
@@ -103,6 +115,7 @@ class DumpRunner:
         self.source = str(document.get("source", ""))
         self.name = name or self.source or self._folder.name
         self._tolerance = input_tolerance
+        self._readers = dict(readers or {})
         try:
             rows = document["samples"]
             self._samples: dict[str, Mapping[str, Any]] = {str(row["id"]): row for row in rows}
@@ -125,8 +138,14 @@ class DumpRunner:
         for sample_id, picture, tensors in zip(ids, pictures, found, strict=True):
             if "input" in tensors:
                 self._compare_input(sample_id, picture, tensors["input"])
+            self._compare_vertices(sample_id, tensors)
         keys = [key for key in DUMP_TENSORS[1:] if found and all(key in t for t in found)]
         return {key: np.stack([tensors[key] for tensors in found]) for key in keys}
+
+    @property
+    def without_input(self) -> int:
+        """How many samples do not say what the networks were shown."""
+        return sum("input" not in row for row in self._samples.values())
 
     def refine(self, maps: Float32) -> None:
         """Nothing: a dump cannot be fed."""
@@ -194,6 +213,32 @@ class DumpRunner:
             raise InputError(
                 f"{self.name}: the input of {sample_id} is {apart:.4f} from the picture on average",
                 expected=f"{expected}, to {self._tolerance:.4f}",
+                remedy=remedy,
+            )
+
+    def _compare_vertices(self, sample_id: str, tensors: Mapping[str, Float32]) -> None:
+        last = next((key for key in ("srnet", "affinenet") if key in self._readers), None)
+        if last is None or last not in tensors or "vertices" not in tensors:
+            return
+        found = tensors["vertices"]
+        try:
+            read = self._readers[last].read_vertices(tensors[last][None])[0]
+        except (IndexError, ValueError):  # a map of another shape, which is refused by name later
+            return
+        remedy = "check how the device reads them: texel_index into the row-major map, texel_weight"
+        if found.shape != read.shape:
+            raise InputError(
+                f"{self.name}: the vertices of {sample_id} have shape {found.shape}",
+                expected=f"{read.shape}, which the atlas of the bundle reads from a map",
+                remedy=remedy,
+            )
+        # What is no number in the map is told of where maps are compared.
+        apart = np.abs(found - read)[np.isfinite(read)]
+        if not (apart <= VERTEX_TOLERANCE).all():
+            raise InputError(
+                f"{self.name}: the vertices of {sample_id} are up to {apart.max():.4f} map units "
+                f"from those of its own map",
+                expected=f"at most {VERTEX_TOLERANCE}",
                 remedy=remedy,
             )
 

@@ -517,7 +517,10 @@ def _compare(
     if "tflite" in names:
         measured = measured.plus(comparison.float_shares(contents))
     report = judge(contents.model, measured, gates)
-    notes = [effort.note(None, (len(samples.ids), available))]
+    notes = [
+        effort.note(None, (len(samples.ids), available)),
+        *comparison.dump_notes(runners),
+    ]
     if comparison.QNN in names:
         notes.append("qnn is QNN's emulated HTP: a second opinion on the integers, not the V66")
     note = "\n".join(filter(None, notes))

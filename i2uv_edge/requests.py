@@ -538,7 +538,7 @@ class RunRequest:
     compare: bool = False
     steady: bool = False
     cutoff: float = 1.0
-    beta: float = 10.0
+    beta: float = 5.0
     frames: int | None = None
     detector: Path | None = None
     force: bool = False

@@ -24,6 +24,8 @@ from test_data_pictures import CMYK_JPEG
 
 from i2uv_edge import assembly, reporting, spec
 from i2uv_edge.bundle import Bundle
+from i2uv_edge.dumps import DumpRunner, write_dump
+from i2uv_edge.runners import Stored
 
 pytestmark = pytest.mark.usefixtures("toy_world")
 
@@ -407,6 +409,48 @@ def test_a_dump_that_lacks_a_map_does_not_pass(bundle: Path, dump: Path) -> None
     ended = run("validate", str(bundle), "--candidate", str(dump))
     assert ended.code == 3
     assert "is no number" in ended.err
+
+
+def test_a_dump_as_a_phone_writes_it_is_compared(bundle: Path, tmp_path: Path) -> None:
+    """Bytes for the picture, numbers for the rest, the bundle's own sha256."""
+    golden = DumpRunner(bundle / "golden")
+    folder = tmp_path / "phone"
+    write_dump(folder, phone_samples(golden), source="phone", bundle=Bundle.open(bundle).sha256)
+    ended = run("validate", str(bundle), "--candidate", str(folder))
+    assert ended.code in (0, 3), ended.err  # four pictures pass no gate of a whole set for sure
+    assert "is no number" not in ended.err
+    assert str(folder) in ended.out
+    assert "crops were not compared" not in ended.err
+
+
+def test_a_dump_whose_vertices_are_not_those_of_its_map_is_refused(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "phone"
+    samples = [
+        (name, {**tensors, "vertices": tensors["vertices"][:, ::-1]})
+        for name, tensors in phone_samples(DumpRunner(bundle / "golden"))
+    ]
+    write_dump(folder, samples, source="phone", bundle=Bundle.open(bundle).sha256)
+    ended = run("validate", str(bundle), "--candidate", str(folder))
+    assert ended.code == 2
+    assert "from those of its own map" in ended.err
+
+
+def test_what_a_dump_does_not_say_is_noted(bundle: Path, dump: Path) -> None:
+    change_dump(dump, lambda document: document["samples"][0].pop("input"))
+    ended = run("validate", str(bundle), "--candidate", str(dump))
+    assert "names no bundle" in ended.err
+    assert "no input of 1 samples" in ended.err
+
+
+def phone_samples(golden: DumpRunner) -> list[tuple[str, Any]]:
+    made = []
+    for name in golden.ids:
+        tensors: dict[str, Any] = {key: value[None] for key, value in golden.sample(name).items()}
+        levels = np.rint(tensors["input"] * 255).astype(np.uint8)
+        made.append((name, {**tensors, "input": Stored(levels, 1 / 255)}))
+    return made
 
 
 # --- outputs --------------------------------------------------------------------------------------

@@ -199,3 +199,53 @@ def test_a_description_that_is_no_json_is_refused(folder: Path) -> None:
     (folder / DUMP).write_text("{")
     with pytest.raises(DamagedError, match="no JSON"):
         DumpRunner(folder)
+
+
+# --- a device's own vertices ----------------------------------------------------------------------
+
+
+class EveryThirdTexel:
+    """Reads the 7 vertices that the toy dump has from a map of 6 x 6."""
+
+    def read_vertices(self, uv_map: Array, /) -> Array:
+        return uv_map.reshape(*uv_map.shape[:-3], -1, 3)[..., ::3, :][..., :7, :]
+
+
+def with_vertices(tmp_path: Path, change: Callable[[Array], Array]) -> DumpRunner:
+    stored = tensors(0)["srnet"]
+    assert isinstance(stored, Stored)
+    read = EveryThirdTexel().read_vertices(stored.real())
+    made = {**tensors(0), "vertices": change(read)}
+    write_dump(tmp_path / "dump", [("a", made)], source="phone")
+    return DumpRunner(tmp_path / "dump", readers={"affinenet": None, "srnet": EveryThirdTexel()})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("change", [lambda read: read, lambda read: read.astype(np.float16)])
+def test_vertices_of_a_dump_that_are_those_of_its_map_are_taken(
+    tmp_path: Path, change: Callable[[Array], Array]
+) -> None:
+    assert "vertices" in with_vertices(tmp_path, change)(picture(0)[None], ("a",))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda read: read[:, ::-1], "map units from those of its own map"),
+        (lambda read: read + np.float32(0.01), "up to 0.0100 map units"),
+        (lambda read: read * np.float32(np.nan), "map units from"),
+        (lambda read: read[:, :5], r"have shape \(5, 3\)"),
+    ],
+)
+def test_vertices_of_a_dump_that_were_read_in_another_way_are_refused(
+    tmp_path: Path, change: Callable[[Array], Array], said: str
+) -> None:
+    dump = with_vertices(tmp_path, change)
+    with pytest.raises(InputError, match=said) as caught:
+        dump(picture(0)[None], ("a",))
+    assert "texel_index" in caught.value.remedy
+
+
+def test_a_dump_counts_the_samples_that_do_not_say_what_was_shown(tmp_path: Path) -> None:
+    less = {key: value for key, value in tensors(1).items() if key != "input"}
+    write_dump(tmp_path / "d", [("a", tensors(0)), ("b", less)], source="x")
+    assert DumpRunner(tmp_path / "d").without_input == 1
