@@ -583,6 +583,12 @@ def _rectangle(
     help="By how much it rises with speed; higher lags less.",
 )
 @click.option("--frames", type=click.IntRange(min=1), metavar="N", help="Stop after so many.")
+@click.option(
+    "--detector",
+    type=PATH,
+    metavar="FILE",
+    help="MediaPipe's palm detector (.tflite, .task), to find small hands.",
+)
 @force
 @as_json
 def run_bundle(as_json: bool, **options: Any) -> None:
@@ -600,9 +606,11 @@ def run_bundle(as_json: bool, **options: Any) -> None:
     _note(result.note)
     if as_json:
         _print_json(result.fields())
-        return
-    click.echo(run_table(result.summary))
-    click.echo(f"folder  {result.folder}")
+    else:
+        click.echo(run_table(result.summary))
+        click.echo(f"folder  {result.folder}")
+    if result.summary["ended"] == "interrupted" and result.summary["source"]["kind"] != "camera":
+        raise click.Abort from KeyboardInterrupt(f"what was seen until then is in {result.folder}")
 
 
 class _Progress:

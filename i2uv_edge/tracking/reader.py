@@ -18,7 +18,7 @@ from i2uv_edge.hand.confidence import seam_disagreement_mm
 from i2uv_edge.requests import Side
 from i2uv_edge.runners import Runner
 from i2uv_edge.tracking.boxes import Extent
-from i2uv_edge.tracking.stages import Stages, TimedReader, TimedRunner
+from i2uv_edge.tracking.stages import BETWEEN, Stages, TimedReader, TimedRunner
 
 __all__ = ["HandReader", "Look", "in_pixels"]
 
@@ -113,7 +113,7 @@ class HandReader:
         self._chain = Chain(
             runners["affinenet"],
             runners.get("srnet"),
-            coarse=TimedReader(coarse, self._stages, "between" if fine else "gather"),
+            coarse=TimedReader(coarse, self._stages, BETWEEN if fine else "gather"),
             fine=fine and TimedReader(fine, self._stages, "gather"),
             spec=contents.chain,
             name=name,
@@ -142,7 +142,7 @@ class HandReader:
             shown, _ = crop(picture, self._size, box)
             if self.hand == "left":
                 shown = np.ascontiguousarray(shown[:, ::-1])
-        with self._stages("between"):
+        with self._stages(BETWEEN):
             found = self._chain(shown[None])
         vertices = found["vertices"][0]
         with self._stages("confidence"):

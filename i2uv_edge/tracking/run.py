@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -25,12 +25,13 @@ from i2uv_edge.scores import BASELINE
 from i2uv_edge.tracking.boxes import Extent, Margin, around, square_of
 from i2uv_edge.tracking.one_euro import Jitter, OneEuro, OneEuroSettings
 from i2uv_edge.tracking.overlay import lay_over
+from i2uv_edge.tracking.palms import PalmDetector
 from i2uv_edge.tracking.panels import heat_over, side_by_side, write_line
 from i2uv_edge.tracking.reader import HandReader, in_pixels
 from i2uv_edge.tracking.records import Hand, number, write_hand, write_picture
 from i2uv_edge.tracking.sources import Frame, Source, open_source
 from i2uv_edge.tracking.stages import OUTSIDE, Stages, shares
-from i2uv_edge.tracking.tracker import Detector, Found, Tracker
+from i2uv_edge.tracking.tracker import Found, Tracker
 from i2uv_edge.tracking.video import VideoWriter
 
 __all__ = ["FRAMES", "RUN", "run"]
@@ -43,11 +44,8 @@ BEST = "best"
 # How much more a map may disagree with itself than those of the bundle's golden pictures before it
 # is taken for no hand's. Of 200 rendered hands 1 % were above it, of 60 pictures without one 95 %.
 DOUBTFUL = 1.6
-PICTURE_SAMPLES = (
-    2  # drawn for each pixel of a picture, along a side; of a video, where time counts, 1
-)
+PICTURE_SAMPLES = 2  # drawn for each pixel, along a side; of a video, where time counts, 1
 MOST_SUPERSAMPLED = 1600  # pixels; beyond, a picture's own pixels are fine enough
-BETTER = 0.97  # times the best so far: what is hardly better is not worth the writing
 RECENT = 30  # frames that the figures on a video are of
 
 
@@ -72,7 +70,8 @@ def run(contents: Contents, request: RunRequest, notify: Notify) -> RunResult:
         ended = session.run(folder, notify)
         summary = session.summary(ended)
         write_json(folder / RUN, summary)
-    return RunResult(destination, summary, source.skipped, session.note)
+    note = "\n".join(filter(None, [_failed(contents), session.note]))
+    return RunResult(destination, summary, source.skipped, note)
 
 
 class _Session:
@@ -92,7 +91,7 @@ class _Session:
             self._reader,
             self._margin,
             limit_mm=doubtful_mm(contents),
-            detector=_detector(request.detector),
+            detector=None if request.detector is None else PalmDetector(request.detector),
         )
         settings = OneEuroSettings(cutoff=request.cutoff, beta=request.beta)
         self._filter = OneEuro(settings) if request.steady else None
@@ -103,31 +102,33 @@ class _Session:
         self._counts = {"frames": 0, "found": 0, "searched": 0}
         self._apart: list[float] = [0.0, 0.0, 0.0]
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
-        self._best = math.inf
+        self._best: tuple[Frame, Hand, dict[str, Any]] | None = None
         self._began = self._ended = 0.0
         self.note = ""
 
     def run(self, folder: Path, notify: Notify) -> str:
         """Watch it all and return how it ended."""
+        ended = "no more frames"
         with ExitStack() as stack:
             rows = stack.enter_context((folder / FRAMES).open("w", encoding="utf-8"))
             video = None
             if self._moving:
                 path = folder / f"{self._source.name}.mp4"
                 video = stack.enter_context(VideoWriter(path, self._source.fps))
-            frames = self._frames()
             total = self._total()
             try:
-                for frame in frames:
+                for frame in self._frames():
                     self._take(frame, folder, rows, video)
                     notify(self._said(), self._counts["frames"], total)
             except KeyboardInterrupt:
                 # What was seen so far is kept; a camera has no other end.
-                return "interrupted"
-        if self._request.frames is not None and self._counts["frames"] == self._request.frames:
-            return "as many as were asked for"
-        self.note = self._source.note
-        return "no more frames"
+                ended = "interrupted"
+        self._write_best(folder)
+        if ended != "interrupted":
+            if self._counts["frames"] == self._request.frames:
+                return "as many as were asked for"
+            self.note = self._source.note
+        return ended
 
     def summary(self, ended: str) -> dict[str, Any]:
         """What `run.json` holds."""
@@ -190,7 +191,7 @@ class _Session:
             if video is not None:
                 video.write(shown)
                 about["joints"] = FRAMES if hand is not None else None
-                self._keep_best(folder, frame, hand, about)
+                self._keep_best(frame, hand, about)
             else:
                 self._write_picture(folder, frame, shown, hand, about)
         self._count(found)
@@ -314,15 +315,18 @@ class _Session:
             inside = f"{frame.name}/" if self._source.kind == "folder" else ""
             about["joints"] = f"{inside}{name}-joints.json"
 
-    def _keep_best(
-        self, folder: Path, frame: Frame, hand: Hand | None, about: dict[str, Any]
-    ) -> None:
-        """Write the hand of the frame that is surest of all so far, over that of the one before."""
-        if hand is None or not hand.look.disagreement_mm < BETTER * self._best:
+    def _keep_best(self, frame: Frame, hand: Hand | None, about: dict[str, Any]) -> None:
+        """Remember the frame that is surest of all so far."""
+        surest = math.inf if self._best is None else self._best[1].look.disagreement_mm
+        if hand is not None and (self._best is None or hand.look.disagreement_mm < surest):
+            self._best = frame, hand, about
+
+    def _write_best(self, folder: Path) -> None:
+        if self._best is None:
             return
-        self._best = hand.look.disagreement_mm
+        frame, hand, about = self._best
         best = folder / BEST
-        best.mkdir(exist_ok=True)
+        best.mkdir()
         shown = frame.picture.copy()
         lay_over(shown, hand.pixels, self._reader.faces, samples=PICTURE_SAMPLES)
         write_picture(best / f"{BEST}-overlay.jpg", shown)
@@ -376,11 +380,12 @@ def doubtful_mm(contents: Contents) -> float:
     return DOUBTFUL * median if math.isfinite(median) else math.inf
 
 
-def _detector(path: Path | None) -> Detector | None:
-    return None
-
-
-def frames_of(folder: Path) -> list[Mapping[str, Any]]:
-    """The rows of `frames.jsonl`."""
-    with (folder / FRAMES).open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+def _failed(contents: Contents) -> str:
+    """A line about a bundle whose gates failed; its report is outside the seal, and may be gone."""
+    try:
+        report = json.loads((contents.bundle.path / "report.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    if not isinstance(report, dict) or report.get("passed", True):
+        return ""
+    return f"{contents.bundle.path} failed its gates: `i2uv-edge validate` says which"

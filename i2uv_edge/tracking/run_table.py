@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["run_table"]
 
+ENOUGH = 10  # frames; before, starting up is what is measured
+
 
 def run_table(summary: Mapping[str, Any]) -> str:
     """The summary in `run.json`, what matters of it."""
@@ -16,9 +18,9 @@ def run_table(summary: Mapping[str, Any]) -> str:
         ("source", f"{summary['source']['name']} ({kind})"),
         (things, f"{summary['frames']}, a hand in {summary['found']}"),
     ]
-    if summary["frame_ms"] is not None:
-        around = f"{100 * summary['around_share']:.0f} % around the networks"
-        rows.append(("a frame", f"{summary['frame_ms']:.1f} ms, {around} (medians, one thread)"))
+    if summary["frames"] >= ENOUGH:
+        share = f"{100 * summary['pre_post_share']:.0f} % of it before and behind the networks"
+        rows.append(("a frame", f"{summary['frame_ms']:.1f} ms, {share} (medians)"))
     if things == "frames" and summary["fps"] is not None:
         rows.append(("rate", f"{summary['fps']:.0f} frames a second, reading and writing too"))
     if jitter := summary.get("jitter"):

@@ -16,13 +16,16 @@ from i2uv_edge.chain import VertexReader
 from i2uv_edge.runners import Runner
 from i2uv_edge.spec import TensorSpec
 
-__all__ = ["NETWORKS", "OUTSIDE", "Stages", "TimedReader", "TimedRunner", "shares"]
+__all__ = ["BETWEEN", "NETWORKS", "OUTSIDE", "Stages", "TimedReader", "TimedRunner", "shares"]
 
 Float32 = NDArray[np.float32]
 
 NETWORKS = ("affinenet", "srnet")
-OUTSIDE = ("read", "write")
-"""Not of a frame's own time: where pictures come from and where they go to."""
+BETWEEN = "between"
+PRE_POST = ("crop", "gather", "overlay")
+OUTSIDE = ("read", "write", "compare")
+"""Not of a frame's own time: where pictures come from and where they go to, and a second opinion.
+"""
 
 REMEMBERED = 4096
 """Frames that a median is taken of, the last ones: what is kept must not grow with a video."""
@@ -66,13 +69,20 @@ class Stages:
 def shares(medians: Mapping[str, float]) -> dict[str, float]:
     """What of a frame's own time is not the networks', by `Stages.medians`.
 
-    "frame_ms": all that is not reading and writing; "networks_ms"; "around_share": what is around
-    the networks, of the frame, 0..1.
+    "frame_ms": all that is not reading and writing; "networks_ms"; "pre_post_share": what crop,
+    gather and overlay take of what they and the networks take, 0..1, which is what an app has to
+    do; "around_share": all that is not the networks, of all.
     """
     frame = sum(ms for name, ms in medians.items() if name not in OUTSIDE)
     networks = sum(medians.get(name, 0.0) for name in NETWORKS)
-    share = (frame - networks) / frame if frame else 0.0
-    return {"frame_ms": frame, "networks_ms": networks, "around_share": share}
+    pre_post = sum(medians.get(name, 0.0) for name in PRE_POST)
+    app = pre_post + networks + medians.get(BETWEEN, 0.0)
+    return {
+        "frame_ms": frame,
+        "networks_ms": networks,
+        "pre_post_share": pre_post / app if app else 0.0,
+        "around_share": (frame - networks) / frame if frame else 0.0,
+    }
 
 
 class TimedRunner:
