@@ -3,7 +3,7 @@
 It was trained on squares that are `margin` times as wide as the hand in them, with the hand hardly
 off their middle. A box that is nearly the best such square stays where it is: one that followed the
 mesh to the pixel would pass its noise on to the next picture. On rendered clips a hand at rest so
-trembles by 1.0 mm and not by 2.7, and is no less exact; boxes that stay for longer lose accuracy,
+trembles by 0.8 mm and not by 2.1, and is no less exact; boxes that stay for longer lose accuracy,
 then the hand (`benchmarks/tracking.py`).
 """
 

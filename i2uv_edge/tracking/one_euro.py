@@ -23,8 +23,8 @@ Float32 = NDArray[np.float32]
 class OneEuroSettings:
     """How strongly to smooth.
 
-    The defaults take jitter of rendered clips to less than a half (of a hand at rest, to a fifth)
-    for 24 ms of lag.
+    The defaults take the jitter of rendered clips to less than a half (of a hand at rest, to a
+    fifth) for 19 ms of lag, `benchmarks/tracking.py`.
 
     Attributes
     ----------
@@ -103,16 +103,16 @@ class Jitter:
         """What comes next has nothing to do with what came before."""
         self._last = []
 
-    def add(self, points: Float32) -> None:
-        """Take the next frame's (V, 3) points."""
+    def add(self, points: Float32, unit: float = 1.0) -> None:
+        """Take the next frame's (V, 3) points; `unit` is what one of theirs is in the result's."""
         self._last = [*self._last[-2:], points]
         if len(self._last) == 3:
             first, second, third = self._last
             bend = (first - 2 * second + third).astype(np.float64)
-            self._sum += float(np.square(bend).sum(-1).mean()) / 6.0
+            self._sum += float(np.square(bend).sum(-1).mean()) * unit**2 / 6.0
             self._count += 1
 
     @property
     def value(self) -> float:
-        """Root mean square, in the points' unit; NaN without three frames in a row."""
+        """Root mean square over points and frames; NaN without three frames in a row."""
         return math.sqrt(self._sum / self._count) if self._count else math.nan

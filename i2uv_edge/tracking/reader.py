@@ -55,7 +55,7 @@ class Look:
 
     @cached_property
     def pixels(self) -> Float32:
-        """(V, 3) x and y in pixels of the picture, z away from the camera in as many."""
+        """(V, 3) x and y in pixels of the picture, z away from the mean depth in as many."""
         return in_pixels(self.vertices, self.box)
 
     @cached_property
@@ -65,10 +65,13 @@ class Look:
 
 
 def in_pixels(points: Float32, box: Box) -> Float32:
-    """(..., 3) map units -> pixels of the picture that the box is a part of, z in as many."""
-    moved = points * np.float32(box.side)
-    moved[..., :2] += np.array([box.left, box.top], np.float32)
-    return np.asarray(moved, np.float32)
+    """(V, 3) map units -> pixels of the picture that the box is a part of, z in as many.
+
+    Depth is counted from its mean: where a map's starts moves with the box.
+    """
+    x, y = points[:, 0] * box.side + box.left, points[:, 1] * box.side + box.top
+    z = (points[:, 2] - points[:, 2].mean()) * box.side
+    return np.stack([x, y, z], axis=1).astype(np.float32)
 
 
 class HandReader:

@@ -99,7 +99,7 @@ class _Session:
             name: Jitter() for name in ("before_px", "before_mm", "after_px", "after_mm")
         }
         self._moving = source.fps > 0
-        self._counts = {"frames": 0, "found": 0, "searched": 0}
+        self._counts = {"frames_seen": 0, "found": 0, "searched": 0}
         self._apart: list[float] = [0.0, 0.0, 0.0]
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._best: tuple[Frame, Hand, dict[str, Any]] | None = None
@@ -119,13 +119,13 @@ class _Session:
             try:
                 for frame in self._frames():
                     self._take(frame, folder, rows, video)
-                    notify(self._said(), self._counts["frames"], total)
+                    notify(self._said(), self._counts["frames_seen"], total)
             except KeyboardInterrupt:
                 # What was seen so far is kept; a camera has no other end.
                 ended = "interrupted"
         self._write_best(folder)
         if ended != "interrupted":
-            if self._counts["frames"] == self._request.frames:
+            if self._counts["frames_seen"] == self._request.frames:
                 return "as many as were asked for"
             self.note = self._source.note
         return ended
@@ -148,7 +148,7 @@ class _Session:
             },
             **counts,
             "ended": ended,
-            "fps": number((counts["frames"] - 1) / elapsed if elapsed > 0 else math.nan),
+            "fps": number((counts["frames_seen"] - 1) / elapsed if elapsed > 0 else math.nan),
             "median_ms": {name: number(ms) for name, ms in medians.items()},
             **{name: number(value) for name, value in shares(medians).items()},
         }
@@ -166,7 +166,7 @@ class _Session:
     def _frames(self) -> Iterator[Frame]:
         """The frames, the time that each took to come going to a stage."""
         frames = iter(self._source)
-        while self._request.frames is None or self._counts["frames"] < self._request.frames:
+        while self._request.frames is None or self._counts["frames_seen"] < self._request.frames:
             with self._stages("read"):
                 frame = next(frames, None)
             if frame is None:
@@ -176,7 +176,7 @@ class _Session:
     def _take(self, frame: Frame, folder: Path, rows: IO[str], video: VideoWriter | None) -> None:
         if not self._moving:
             self._tracker.forget()
-        first = not self._counts["frames"]
+        first = not self._counts["frames_seen"]
         given = self._request.box if first or not self._moving else None
         box = None if given is None else self._square(given)
         with self._stages("track"):
@@ -236,7 +236,7 @@ class _Session:
     def _measure_jitter(self, raw: Any, steady: Any, mm_per_pixel: float) -> None:
         for when, points in (("before", raw), ("after", steady)):
             self._jitter[f"{when}_px"].add(points[:, :2])
-            self._jitter[f"{when}_mm"].add(points * np.float32(mm_per_pixel))
+            self._jitter[f"{when}_mm"].add(points, mm_per_pixel)
 
     def _about(self, frame: Frame, found: Found) -> dict[str, Any]:
         look = found.look
@@ -333,11 +333,11 @@ class _Session:
         write_hand(best, BEST, frame.picture, hand, self._reader, about)
 
     def _count(self, found: Found) -> None:
-        self._counts["frames"] += 1
+        self._counts["frames_seen"] += 1
         self._counts["found"] += found.look is not None and not found.doubt
         self._counts["searched"] += found.how in ("whole", "detector")
         self._ended = time.perf_counter()
-        if self._counts["frames"] == 1:
+        if self._counts["frames_seen"] == 1:
             self._began = self._ended  # what comes before is starting up
 
     def _figures(self, found: Found) -> str:
@@ -357,7 +357,7 @@ class _Session:
     def _said(self) -> str:
         """What the progress bar says."""
         kind = "frames" if self._moving else "pictures"
-        frames, found = self._counts["frames"], self._counts["found"]
+        frames, found = self._counts["frames_seen"], self._counts["found"]
         elapsed = self._ended - self._began
         rate = f", {(frames - 1) / elapsed:.0f} a second" if elapsed > 0 else ""
         return f"{kind}: a hand in {found} of {frames}{rate}"

@@ -16,9 +16,9 @@ def run_table(summary: Mapping[str, Any]) -> str:
     things = "frames" if summary["source"]["fps"] else "pictures"
     rows = [
         ("source", f"{summary['source']['name']} ({kind})"),
-        (things, f"{summary['frames']}, a hand in {summary['found']}"),
+        (things, f"{summary['frames_seen']}, a hand in {summary['found']}"),
     ]
-    if summary["frames"] >= ENOUGH:
+    if summary["frames_seen"] >= ENOUGH:
         share = f"{100 * summary['pre_post_share']:.0f} % of it before and behind the networks"
         rows.append(("a frame", f"{summary['frame_ms']:.1f} ms, {share} (medians)"))
     if things == "frames" and summary["fps"] is not None:
