@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,9 @@ from i2uv_edge.errors import I2uvError, InputError, UsageError  # noqa: E402
 from i2uv_edge.hand.confidence import seam_disagreement_mm  # noqa: E402
 from i2uv_edge.networks.model import load_networks  # noqa: E402
 from i2uv_edge.parity import HandRunner  # noqa: E402
-from i2uv_edge.report.meshes import enlarged, mesh_over  # noqa: E402
+from i2uv_edge.report.meshes import enlarged  # noqa: E402
 from i2uv_edge.spec import load_model  # noqa: E402
+from i2uv_edge.tracking.overlay import draw_joints, lay_over  # noqa: E402
 
 __all__ = ["Model", "Seen", "document", "look", "panel", "sheet", "table", "write"]
 
@@ -49,8 +49,6 @@ FOOT = 28  # of the line below them
 COLUMNS = 2  # panels in a row of the sheet
 COVER = 0.65  # how much the mesh hides of the picture
 JPEG_QUALITY = 90
-FINGER_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
-"""RGB, thumb to little finger: of Okabe and Ito, which the colour-blind can tell apart too."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,10 @@ def look(model: Model, folder: Path) -> Iterator[Seen]:
 def panel(seen: Seen, faces: NDArray[np.int32]) -> Picture:
     """The picture, the same with the hand over it, and below what it is and how far to trust it."""
     plain = enlarged(seen.picture, SIDE)
-    covered = mesh_over(plain, seen.vertices, faces)
     right = plain.copy()
-    if covered is not None:
-        right[:] = cv2.addWeighted(covered, COVER, plain, 1 - COVER, 0)
-        _draw_joints(right, seen.joints)
+    if np.isfinite(seen.vertices).all():
+        lay_over(right, seen.vertices * SIDE, faces, opacity=COVER, samples=2)
+        draw_joints(right, seen.joints * SIDE)
     foot = np.full((FOOT, 2 * SIDE, 3), 255, np.uint8)
     value = seen.disagreement_mm
     said = f"seams disagree by {value:.1f} mm" if np.isfinite(value) else "no hand was read"
@@ -135,20 +132,6 @@ def panel(seen: Seen, faces: NDArray[np.int32]) -> Picture:
         place = left, FOOT - 9
         cv2.putText(foot, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([np.concatenate([plain, right], 1), foot])
-
-
-def _draw_joints(image: Picture, joints: Float32) -> None:
-    if len(joints) != 21:
-        return
-    # Sixteenths of a pixel, as OpenCV takes them; far outside they would not fit its integers.
-    points = np.rint(np.clip(joints[:, :2], -4, 4) * SIDE * 16).astype(int)
-    for finger, colour in enumerate(FINGER_COLOURS):
-        chain = [0, *range(1 + 4 * finger, 5 + 4 * finger)]
-        for first, second in pairwise(chain):
-            ends = tuple(points[first].tolist()), tuple(points[second].tolist())
-            cv2.line(image, *ends, colour, 2, cv2.LINE_AA, shift=4)
-        for joint in chain[1:]:
-            cv2.circle(image, points[joint].tolist(), 3 * 16, colour, -1, cv2.LINE_AA, shift=4)
 
 
 def sheet(panels: Sequence[Picture]) -> Picture:

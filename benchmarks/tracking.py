@@ -28,16 +28,18 @@ from numpy.typing import NDArray  # noqa: E402
 
 from i2uv_edge import comparison, pipeline  # noqa: E402
 from i2uv_edge.bundle import Bundle  # noqa: E402
+from i2uv_edge.data.pictures import read_picture  # noqa: E402
 from i2uv_edge.data.rendered_clip import ClipSettings, render_clip  # noqa: E402
 from i2uv_edge.errors import I2uvError  # noqa: E402
 from i2uv_edge.requests import RunRequest  # noqa: E402
 from i2uv_edge.tracking.boxes import Margin  # noqa: E402
 from i2uv_edge.tracking.one_euro import Jitter, OneEuro  # noqa: E402
 from i2uv_edge.tracking.reader import HandReader  # noqa: E402
+from i2uv_edge.tracking.records import write_picture  # noqa: E402
 from i2uv_edge.tracking.tracker import Tracker  # noqa: E402
 from i2uv_edge.tracking.video import VideoWriter  # noqa: E402
 
-__all__ = ["Followed", "follow", "lag_ms", "measure", "speed", "table", "write_clip"]
+__all__ = ["Followed", "follow", "lag_ms", "measure", "picture", "speed", "table", "write_clip"]
 
 Points = NDArray[Any]
 
@@ -45,6 +47,7 @@ CLIP = ClipSettings()
 ROWS = slice(80, 560)  # of a square of 640: 640 x 480, as cameras give
 FRAMES = 270
 SEEDS = (1, 2, 3, 4, 5)
+SHOWN = ("00003", "00007")  # samples of the bundle
 SETTLED = 1000  # frames after which memory has taken its size
 SETTLING = 0.08  # of a period, in which the hand is still and the filter not yet
 
@@ -179,6 +182,18 @@ def measure(bundle: Path, frames: int, seeds: Sequence[int], length: int) -> dic
     return {"run": run, "followed": {name: asdict(found) for name, found in followed.items()}}
 
 
+def picture(bundle: Path, path: Path) -> None:
+    """Draw float, int8 and their difference on two held-out pictures, as `run --compare` does."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for sample in SHOWN:
+            output = Path(name) / sample
+            source = bundle / "eval" / f"{sample}.jpg"
+            pipeline.run(RunRequest(bundle, str(source), output, compare=True))
+            rows.append(read_picture(output / f"{sample}-overlay.jpg"))
+    write_picture(path, np.concatenate(rows))
+
+
 def table(found: dict[str, Any]) -> str:
     """The document as text."""
     run = found["run"]
@@ -214,9 +229,13 @@ def main() -> int:
     parser.add_argument("bundle", type=Path, help="a bundle")
     parser.add_argument("--frames", type=int, default=FRAMES, help="of the run")
     parser.add_argument("--clips", type=int, default=len(SEEDS), help="to follow a hand in")
+    parser.add_argument("--picture", type=Path, help="write docs/run.jpg here, and do no more")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     try:
+        if options.picture is not None:
+            picture(options.bundle, options.picture)
+            return 0
         found = measure(options.bundle, options.frames, SEEDS[: options.clips], FRAMES)
     except I2uvError as error:
         print(f"tracking: {error}", file=sys.stderr)

@@ -41,7 +41,7 @@ class FakePipeline(types.ModuleType):
         self.answer: Any = None
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
-        if verb not in ("export", "validate", "evaluate", "train", "calibrate", "profile"):
+        if verb not in ("export", "validate", "evaluate", "train", "calibrate", "profile", "run"):
             raise AttributeError(verb)
 
         def answer(request: Any, notify: Any = None) -> Any:
@@ -112,6 +112,64 @@ def test_validate_says_where_a_report_was_written(
     pipeline.answer = requests.ValidateResult(report(score()))
     cli.main(["validate", "b"])
     assert "report  " not in capsys.readouterr().out
+
+
+def ran(**changes: Any) -> requests.RunResult:
+    summary = {
+        "source": {"name": "clip", "kind": "video", "fps": 30.0},
+        **{"frames_seen": 90, "found": 88, "frame_ms": 5.2, "pre_post_share": 0.36, "fps": 95.0},
+        **{"ended": "no more frames", **changes},
+    }
+    return requests.RunResult(Path("build/run/clip"), summary)
+
+
+def test_run_passes_every_option_on(pipeline: FakePipeline) -> None:
+    pipeline.answer = ran()
+    arguments = "run b clip.mp4 -o out --box 1,2,30,40 --hand left --float --compare --steady"
+    arguments += " --cutoff 0.5 --beta 2 --frames 9 --detector palm.tflite --force"
+    assert cli.main(arguments.split()) == 0
+    assert pipeline.requests == [
+        requests.RunRequest(
+            bundle=Path("b"),
+            source="clip.mp4",
+            output=Path("out"),
+            box=(1.0, 2.0, 30.0, 40.0),
+            hand="left",
+            float_network=True,
+            compare=True,
+            steady=True,
+            cutoff=0.5,
+            beta=2.0,
+            frames=9,
+            detector=Path("palm.tflite"),
+            force=True,
+        )
+    ]
+
+
+def test_run_says_what_came_of_it(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jitter = {"before_mm": 2.2, "after_mm": 1.1, "before_px": 2.0, "after_px": None}
+    pipeline.answer = ran(jitter=jitter, difference_mm={"mean": 0.4, "max": 2.0})
+    assert cli.main(["run", "b", "clip.mp4"]) == 0
+    said = capsys.readouterr().out
+    assert "90, a hand in 88" in said
+    assert "2.20 before the filter, 1.10 behind it" in said
+    assert "too few frames to say" in said
+    assert "0.40 mm on average" in said
+    assert said.endswith("folder  build/run/clip\n")
+
+
+def test_a_video_that_was_interrupted_ends_so_and_a_camera_does_not(
+    pipeline: FakePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.answer = ran(ended="interrupted")
+    assert cli.main(["run", "b", "clip.mp4"]) == 130
+    assert "what was seen until then is in build/run/clip" in capsys.readouterr().err
+    camera = {"name": "camera-0", "kind": "camera", "fps": 30.0}
+    pipeline.answer = ran(ended="interrupted", source=camera)
+    assert cli.main(["run", "b", "camera:0"]) == 0
 
 
 def test_evaluate_takes_a_bundle_or_a_checkpoint(pipeline: FakePipeline) -> None:

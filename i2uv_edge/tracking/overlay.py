@@ -81,7 +81,9 @@ def lay_over(
 
 
 def draw_joints(picture: UInt8, joints: Array) -> None:
-    """Draw the bones between 21 joints over a picture, in place; (21, 2 or more) pixels."""
+    """Draw the bones between (21, 2 or more) pixels over a picture, in place; nothing if none."""
+    if len(joints) != len(FINGER_COLOURS) * 4 + 1:
+        return
     # Sixteenths of a pixel, as OpenCV takes them; far outside they would not fit its integers.
     furthest = 4.0 * max(picture.shape)
     points = np.rint(np.clip(joints[:, :2], -furthest, furthest) * 16).astype(int)
