@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tracking_toys import clip, write_clip, write_png
@@ -80,3 +81,42 @@ def test_a_video_of_odd_size_is_written_and_one_of_changing_size_is_not(tmp_path
             video.write(np.zeros((32, 47, 3), np.uint8))
     (frame,) = open_source(str(tmp_path / "odd.mp4"))
     assert frame.picture.shape == (32, 46, 3)
+
+
+# --- cameras --------------------------------------------------------------------------------------
+
+
+class Camera:
+    """Gives three blue pictures, then none."""
+
+    def __init__(self, number: int) -> None:
+        self.left = 3
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, what: int) -> float:
+        return 0.0  # as drivers do that cannot say
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (
+            self.left >= 0,
+            np.full((8, 8, 3), (255, 0, 0), np.uint8) if self.left >= 0 else None,
+        )
+
+    def release(self) -> None:
+        self.left = 0
+
+
+def test_a_camera_s_pictures_come_with_the_time_they_were_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    source = open_source("camera:0")
+    assert (source.kind, source.name, source.total, source.fps) == ("camera", "camera-0", 0, 30.0)
+    frames = list(source)
+    assert len(frames) == 3
+    assert frames[0].picture[0, 0].tolist() == [0, 0, 255]
+    assert frames[0].time <= frames[1].time <= frames[2].time
+    assert "camera 0 stopped giving pictures after 3" in source.note
