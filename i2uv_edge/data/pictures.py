@@ -32,6 +32,7 @@ __all__ = [
     "crop",
     "list_pictures",
     "looks_like_picture",
+    "quiet_decoder",
     "read_picture",
     "sha256_of",
     "whole",
@@ -301,7 +302,7 @@ def _png_ends(content: bytes) -> bool:
 
 def _decode(content: bytes, kind: str) -> UInt8 | None:
     buffer = np.frombuffer(content, np.uint8)
-    with _quiet_decoder():
+    with quiet_decoder():
         try:
             # PNG and WebP keep colour and transparency apart; TIFF comes multiplied out already,
             # and what BMP holds in the fourth byte is mostly nothing.
@@ -357,8 +358,8 @@ def _turned(picture: UInt8, orientation: int) -> UInt8:
 
 
 @contextlib.contextmanager
-def _quiet_decoder() -> Iterator[None]:
-    # The decoder's own complaints name no file and would stand beside the error that does.
+def quiet_decoder() -> Iterator[None]:
+    """Keep OpenCV's own complaints out of the terminal: errors that say what to do come instead."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2uv_edge.bundle import write_json
-from i2uv_edge.data.pictures import Box
 from i2uv_edge.errors import UsageError
 from i2uv_edge.tracking.boxes import square_of
 from i2uv_edge.tracking.mesh_files import TexturedMesh, png, write_glb, write_obj
@@ -127,8 +126,3 @@ def _write_map(path: Path, uv_map: Float32, mask: NDArray[np.bool_], hand: Hand,
 
 def _usable(mm_per_pixel: float) -> float:
     return mm_per_pixel if math.isfinite(mm_per_pixel) else 1.0
-
-
-def box_fields(box: Box | None) -> list[int] | None:
-    """What JSON holds of a box that may be missing."""
-    return None if box is None else square_of(box)

@@ -26,9 +26,10 @@ from i2uv_edge.tracking.boxes import Extent, Margin, around, square_of
 from i2uv_edge.tracking.one_euro import Jitter, OneEuro, OneEuroSettings
 from i2uv_edge.tracking.overlay import lay_over
 from i2uv_edge.tracking.palms import PalmDetector
-from i2uv_edge.tracking.panels import heat_over, side_by_side, write_line
-from i2uv_edge.tracking.reader import HandReader, in_pixels
+from i2uv_edge.tracking.panels import write_line
+from i2uv_edge.tracking.reader import HandReader
 from i2uv_edge.tracking.records import Hand, number, write_hand, write_picture
+from i2uv_edge.tracking.second_opinion import SecondOpinion
 from i2uv_edge.tracking.sources import Frame, Source, open_source
 from i2uv_edge.tracking.stages import OUTSIDE, Stages, shares
 from i2uv_edge.tracking.tracker import Found, Tracker
@@ -80,11 +81,9 @@ class _Session:
     def __init__(self, contents: Contents, request: RunRequest, source: Source) -> None:
         self._contents, self._request, self._source = contents, request, source
         self._stages = Stages()
-        names = (BASELINE, "tflite") if request.float_network else ("tflite", BASELINE)
-        self._reader = HandReader(contents, names[0], hand=request.hand, stages=self._stages)
-        self._other: HandReader | None = None
-        if request.compare:
-            self._other = HandReader(contents, names[1], hand=request.hand)
+        name = BASELINE if request.float_network else "tflite"
+        self._reader = HandReader(contents, name, hand=request.hand, stages=self._stages)
+        self._other = SecondOpinion(contents, self._reader) if request.compare else None
         preprocess = contents.bundle.manifest["preprocess"]
         self._margin = Margin(*map(float, preprocess["margin"]))
         self._tracker = Tracker(
@@ -100,7 +99,6 @@ class _Session:
         }
         self._moving = source.fps > 0
         self._counts = {"frames_seen": 0, "found": 0, "searched": 0}
-        self._apart: list[float] = [0.0, 0.0, 0.0]
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._best: tuple[Frame, Hand, dict[str, Any]] | None = None
         self._began = self._ended = 0.0
@@ -154,9 +152,8 @@ class _Session:
         }
         if self._filter is not None:
             found["jitter"] = {name: number(item.value) for name, item in self._jitter.items()}
-        if self._other is not None and self._apart[0]:
-            seen, total, most = self._apart
-            found["difference_mm"] = {"mean": number(total / seen), "max": number(most)}
+        if self._other is not None:
+            found |= self._other.summary()
         return found
 
     def _total(self) -> int:
@@ -262,43 +259,9 @@ class _Session:
         if self._other is None:
             return shown
         with self._stages("compare"):
-            return self._compared(picture, shown, hand, about, samples)
-
-    def _compared(
-        self,
-        picture: UInt8,
-        shown: UInt8,
-        hand: Hand | None,
-        about: dict[str, Any],
-        samples: int,
-    ) -> UInt8:
-        assert self._other is not None
-        names = {BASELINE: "float", "tflite": "int8"}
-        if self._contents.recipe.is_float:
-            names["tflite"] = "float, TFLite"
-        views = {self._reader.name: shown, self._other.name: picture.copy()}
-        heat, said = picture.copy(), "no hand"
-        if hand is not None:
-            look = hand.look
-            there = self._other.look(picture, look.box)
-            theirs = in_pixels(there.vertices, look.box)
-            if there.finite:
-                faces = self._reader.faces
-                lay_over(views[self._other.name], theirs, faces, samples=samples)
-                reference = look if self._reader.name == BASELINE else there
-                scale = self._reader.scale_mm(reference.vertices)
-                apart = np.linalg.norm(look.vertices - there.vertices, axis=1) * scale
-                mean, most = float(apart.mean()), float(apart.max())
-                about["difference_mm"] = {"mean": number(mean), "max": number(most)}
-                self._apart = [
-                    self._apart[0] + 1,
-                    self._apart[1] + mean,
-                    max(self._apart[2], most),
-                ]
-                heat = heat_over(picture, hand.pixels, faces, apart, samples=samples)
-                said = f"difference: mean {mean:.2f} mm, most {most:.1f}"
-        order = (BASELINE, "tflite")
-        return side_by_side([*((names[name], views[name]) for name in order), (said, heat)])
+            panels, fields = self._other.panels(picture, shown, hand, samples)
+        about |= fields
+        return panels
 
     def _write_picture(
         self, folder: Path, frame: Frame, shown: UInt8, hand: Hand | None, about: dict[str, Any]

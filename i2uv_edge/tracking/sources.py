@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Iterator
@@ -14,7 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from i2uv_edge.data.pictures import list_pictures, looks_like_picture, read_picture
+from i2uv_edge.data.pictures import (
+    list_pictures,
+    looks_like_picture,
+    quiet_decoder,
+    read_picture,
+)
 from i2uv_edge.errors import InputError
 
 __all__ = ["Frame", "Source", "open_source"]
@@ -186,21 +190,10 @@ class _Camera:
 
 
 def _opened(what: str | int) -> Any:
-    with _quiet_capture():
+    with quiet_decoder():
         capture = cv2.VideoCapture(what)
     return capture if capture.isOpened() else None
 
 
 def _rgb(frame: Any) -> UInt8:
     return np.ascontiguousarray(frame[:, :, ::-1], np.uint8)
-
-
-@contextlib.contextmanager
-def _quiet_capture() -> Iterator[None]:
-    # Its complaints would stand beside the error that says what to do.
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
