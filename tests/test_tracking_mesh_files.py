@@ -136,6 +136,23 @@ def test_what_is_turned_away_is_filled_from_what_is_seen_and_not_from_behind() -
     assert (np.abs(behind - (220, 160, 130)).max(1) < 60).mean() > 0.9
 
 
+def test_what_lies_behind_a_spot_does_not_get_its_colour() -> None:
+    pixels = (rendered().coarse * 128).astype(np.float32)
+    front = facing(pixels) > 0.8
+    spot = pixels[front][:, :2].mean(0)
+    picture = np.full((128, 128, 3), (220, 160, 130), np.uint8)
+    cv2.circle(picture, spot.astype(int).tolist(), 8, (0, 0, 255), -1)
+    texture = bake(picture, pixels, 128.0, atlas(), atlas().faces)
+    near = np.linalg.norm(pixels[:, :2] - spot, axis=1) < 5
+    before, behind = (
+        texture[texels_of(near & chosen)][:, 2].astype(int)
+        for chosen in (front, facing(pixels) < -0.3)
+    )
+    assert min(len(before), len(behind)) > 2
+    assert np.median(before) > 220
+    assert np.median(behind) < 190
+
+
 @pytest.mark.parametrize("shift", [-500.0, 500.0])
 def test_a_hand_beyond_the_picture_has_a_texture_all_the_same(shift: float) -> None:
     pixels = (rendered().coarse * 128).astype(np.float32) + np.float32(shift)
