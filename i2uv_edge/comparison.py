@@ -246,13 +246,16 @@ def restricted(found: Samples, taking_part: Sequence[HandRunner]) -> Samples:
     return Samples(tuple(ids), stream, found.skipped)
 
 
-def dump_notes(taking_part: Sequence[HandRunner]) -> list[str]:
+def dump_notes(contents: Contents, taking_part: Sequence[HandRunner]) -> list[str]:
     """What cannot be known of dumps, a line each."""
     notes = []
+    sealed = (contents.bundle.path / "golden").resolve()
     for dump in taking_part:
-        if isinstance(dump, DumpRunner) and not dump.bundle:
+        if not isinstance(dump, DumpRunner):
+            continue
+        if not dump.bundle and Path(dump.name).resolve() != sealed:
             notes.append(f"{dump.name} names no bundle: it may have been made with another one")
-        if isinstance(dump, DumpRunner) and (count := dump.without_input):
+        if count := dump.without_input:
             notes.append(
                 f"{dump.name} holds no input of {count} samples: their crops were not compared"
             )

@@ -519,7 +519,7 @@ def _compare(
     report = judge(contents.model, measured, gates)
     notes = [
         effort.note(None, (len(samples.ids), available)),
-        *comparison.dump_notes(runners),
+        *comparison.dump_notes(contents, runners),
     ]
     if comparison.QNN in names:
         notes.append("qnn is QNN's emulated HTP: a second opinion on the integers, not the V66")
