@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dataset_toys import hand, write_freihand, write_ho3d, write_mano
+from dataset_toys import hand, write_freihand, write_ho3d, write_mano, write_video
 from model_toys import Toy, run
 
 from i2uv_edge import resources
@@ -34,6 +34,10 @@ ELSEWHERE = {
     "i2uv-edge export paper --checkpoint A.pth --checkpoint S.pth": (
         "tests/test_paper_model.py",
         '"export", "paper"',
+    ),
+    "i2uv-edge run build/sd865 camera:0": (
+        "tests/test_tracking_sources.py",
+        "test_a_camera_s_pictures_come_with_the_time",
     ),
     "torchrun --nproc-per-node 8 -m i2uv_edge evaluate ...": (
         "tests/test_own_meshes.py",
@@ -82,6 +86,8 @@ def desk(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("desk")
     shutil.copytree(toy.data / "pictures", folder / "MY_PICTURES")
+    shutil.copy(folder / "MY_PICTURES" / "00000.jpg", folder / "hand.jpg")
+    write_video(folder / "clip.mp4")
     weights = resources.checkpoints() / "affinenet-edge.safetensors"
     shutil.copy(weights, folder / "WEIGHTS.safetensors")
     write_freihand(folder / "FREIHAND", hands=hand)
