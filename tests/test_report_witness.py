@@ -141,7 +141,7 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
 
     held(40)
     few, many = held(40), held(120)
-    one = 2 * hand().nbytes
+    one = 3 * hand().nbytes
     assert many < few + 4 * one  # between 4 and 8 are held at any time
 
 

@@ -65,6 +65,7 @@ def pictures(folder: Path, *names: str) -> Path:
 def test_an_export_writes_a_page_beside_its_scores(exported: tuple[Ended, Path]) -> None:
     page = page_of(exported[1])
     assert headings(page) == [
+        "The hand, to turn",
         "On pictures",
         "Where the error is",
         "How the error is spread",

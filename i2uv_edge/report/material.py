@@ -200,9 +200,13 @@ class Material:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page: `template` is filled in with `content`."""
+    """One section of the page: `template` is filled in with `content`.
+
+    `script` names what of `assets/` it needs to run, "" for most.
+    """
 
     anchor: str
     title: str
     template: str
     content: Mapping[str, Any]
+    script: str = ""
