@@ -179,6 +179,13 @@ def export(as_json: bool, checkpoints: tuple[Path, ...], **options: Any) -> None
     help="Folder for report.json and report.html.  [default: BUNDLE, if nothing else is chosen; "
     "else none]",
 )
+@click.option(
+    "--analysis",
+    type=PATH,
+    metavar="FILE",
+    help="An analysis.json for the report to show (quantize --analyze); a copy is put beside it.  "
+    "[default: the one in BUNDLE, if any]",
+)
 @force
 @as_json
 def validate(as_json: bool, **options: Any) -> None:

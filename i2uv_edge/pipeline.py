@@ -163,7 +163,7 @@ def validate(request: ValidateRequest, notify: Notify | None = None) -> Validate
     Raises
     ------
     DamagedError
-        The bundle, or a dump, is damaged.
+        The bundle, a dump or an analysis is damaged.
     UsageError, InputError
         What is to be compared is not there, or a picture cannot be read. A report is in the way of
         the one that was asked for, or it cannot be written.
@@ -173,6 +173,8 @@ def validate(request: ValidateRequest, notify: Notify | None = None) -> Validate
     if request.report is not None and not request.force:
         reporting.check_free(request.report)
     contents = comparison.open_contents(Bundle.open(request.bundle))
+    if folder is not None:
+        reporting.findings_of(contents, request)  # before anything takes long
     gates = _gates(contents.recipe)
     result, witness = _compare(contents, request, gates, notify)
     if folder is None:

@@ -14,9 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_toys import compared, evidence, gates, material, score, scores, subject
+from report_toys import (
+    compared,
+    evidence,
+    finger_labels,
+    gates,
+    material,
+    score,
+    scores,
+    subject,
+)
 
 from i2uv_edge.bundle import Artifact
+from i2uv_edge.hand.metrics import FINGERS
+from i2uv_edge.report.distribution import section as distribution_section
 from i2uv_edge.report.gate_table import section as gate_section
 from i2uv_edge.report.material import ConvertedFile, Material
 from i2uv_edge.report.page import SECTIONS, render
@@ -293,9 +304,21 @@ def test_origins_and_commands_are_listed() -> None:
 
 
 def test_fingers_are_listed_with_their_errors_against_the_truth() -> None:
-    text = page().text()
-    assert "thumb 1.250 9.000 9.050" in text
-    assert "index 0.750" in text
+    off = np.where(finger_labels() == FINGERS.index("thumb"), 3.0, 1.0)
+    given = material(evidence=evidence(compared("a", off)))
+    found = distribution_section(given)
+    assert found is not None
+    rows = {row.finger: row for row in found.content["fingers"]}
+    assert list(rows) == list(FINGERS)
+    assert rows["thumb"].distance[0] == "3.000"
+    assert rows["index"].distance[0] == "1.000"
+    assert [float(rows[name].distance[1]) for name in ("thumb", "index")] == pytest.approx(
+        [3.0, 1.0], rel=0.01
+    )
+    # The reference is off by a shift, which is aligned away; the candidate's thumb is not.
+    assert rows["thumb"].errors[:2] == ("< 0.001", "< 0.001")
+    assert float(rows["thumb"].errors[2]) > float(rows["index"].errors[2]) > 0
+    assert "thumb 3.000" in Page(render(given)).text()
 
 
 # --- gates ----------------------------------------------------------------------------------------
@@ -412,7 +435,10 @@ def test_the_proof_sees_a_name_that_is_markup() -> None:
 def test_without_evidence_the_numbers_stand_alone() -> None:
     found = page(evidence=None)
     text = found.text("h2")
-    assert text == "Gates Block by block What was converted Profiles Where it comes from"
+    assert text == (
+        "Three ways to compute it Gates Which blocks cost what Block by block Where it would run "
+        "Profiles What was converted Where it comes from"
+    )
     assert found.named("img") == []
     assert found.faults == []
 
@@ -430,13 +456,13 @@ def test_without_truth_there_is_no_error_against_it() -> None:
     shown = evidence(replace(sample, sample=replace(sample.sample, truth=None)))
     text = page(report=Report("toy", 1, rows), evidence=shown).text()
     assert "off the truth" not in text
-    assert "PA-MPVPE, float" not in text
-    assert "thumb 1.250" in text
+    assert "PA-MPVPE" not in text.partition("Gates ")[0]
+    assert "thumb 1.000 1.00" in text
 
 
 def test_without_fingers_there_is_no_table_of_them() -> None:
-    rows = tuple(row for row in scores() if "/" not in row.metric)
-    assert "By finger" not in page(report=Report("toy", 3, rows)).text()
+    assert "By finger" in page().text()
+    assert "By finger" not in page(evidence=replace(evidence(), fingers=())).text()
 
 
 def test_an_empty_comparison_is_a_failure_in_words() -> None:

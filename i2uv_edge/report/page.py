@@ -16,9 +16,12 @@ from i2uv_edge.report import (
     distribution,
     error_maps,
     gate_table,
+    placement,
     profiles,
     provenance,
     samples,
+    sensitivity,
+    three_ways,
     verdict,
     viewer,
 )
@@ -33,10 +36,13 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     samples.section,
     error_maps.section,
     distribution.section,
+    three_ways.section,
     gate_table.section,
+    sensitivity.section,
     blocks.section,
-    conversion.section,
+    placement.section,
     profiles.section,
+    conversion.section,
     provenance.section,
 )
 """From top to bottom; one that has nothing to show gives None and is left out."""

@@ -6,6 +6,7 @@ distances, and a few samples.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,7 +185,7 @@ class ReportWitness:
 
     def _see_fingers(self, compared: Compared) -> None:
         truth = _truth(compared)
-        off = {"apart": compared.distances}
+        off: dict[str, Array] = {"apart": compared.distances}
         for name, answer in (("theirs", compared.theirs), ("ours", compared.ours)):
             if truth is not None:
                 predicted = answer.vertices[: len(truth)]
