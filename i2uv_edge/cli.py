@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from i2uv_edge.device.profile_table import profile_table
-from i2uv_edge.errors import GateError, I2uvError, UsageError
+from i2uv_edge.errors import GateError, I2uvError, MissingDependencyError, UsageError
 from i2uv_edge.plans import PRE_POST_MS
 from i2uv_edge.requests import (
     CANDIDATES,
@@ -533,6 +533,29 @@ def plan(
         click.echo(found.text())
     if failures := found.failures(**gates):
         raise GateError("the plan does not pass:\n  " + "\n  ".join(failures))
+
+
+@commands.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Say what is installed and what works, and what to install for the rest.
+
+    Every backend does a small run; nothing is sent anywhere, and no token is shown. Ends with 4 if
+    something that is required does not work.
+    """
+    with _Progress() as progress:
+        from i2uv_edge.doctor.examine import examine
+
+        found = examine(progress)
+    if as_json:
+        _print_json(found.fields())
+    else:
+        click.echo(found.text())
+    if found.faults:
+        names = ", ".join(check.name for check in found.faults)
+        raise MissingDependencyError(
+            f"required and not working: {names}", remedy="see the table for each"
+        )
 
 
 class _Progress:
