@@ -25,6 +25,7 @@ MOST_OFF_MM = 30.0  # the mean hand's error on the evaluation set: a trained net
 MOST_STEPS = 4.5  # QNN rounds on its own terms; a wrong layout would be tens of steps off
 MOST_LEVELS = 12  # that JPEG changes a smooth picture by
 SIDE = 8
+AGAIN = "pip install --force-reinstall"
 ARM64_REMEDY = "i2uv-edge profile BUNDLE --on arm64 fetches it, once"
 
 
@@ -224,15 +225,15 @@ def hub(folder: Path) -> str:
 
 GROUPS: Mapping[str, tuple[Probe, ...]] = {
     "networks": (
-        Probe("bundled model", bundled_model, required=True, remedy="pip install i2uv-edge again"),
-        Probe("TFLite", tflite, required=True),
-        Probe("ONNX", onnx, required=True),
-        Probe("renderer", renderer, required=True),
+        Probe("bundled model", bundled_model, True, f"{AGAIN} torch, and i2uv-edge itself"),
+        Probe("TFLite", tflite, True, f"{AGAIN} ai-edge-litert"),
+        Probe("ONNX", onnx, True, f"{AGAIN} onnx onnxruntime onnxsim"),
+        Probe("renderer", renderer, True, f"{AGAIN} numba"),
     ),
     "pictures": (
-        Probe("pictures", pictures, required=True, remedy="pip install opencv-python-headless"),
-        Probe("video", video, remedy="pip install opencv-python-headless"),
-        Probe("cameras", cameras, remedy="pip install opencv-python-headless"),
+        Probe("pictures", pictures, True, f"{AGAIN} opencv-python-headless"),
+        Probe("video", video, remedy=f"{AGAIN} opencv-python-headless"),
+        Probe("cameras", cameras, remedy=f"{AGAIN} opencv-python-headless"),
     ),
     "QNN": (
         Probe("DLC files", dlc, remedy="pip install 'i2uv-edge[qnn]'"),
@@ -313,5 +314,6 @@ def _compared(runner: Any, network: QuantizedNetwork, spec: NetworkSpec, arithme
 
 def _file(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
-        raise ProbeError(f"there is no {name} to try it with: its own probe did not work")
+        maker = {"srnet.tflite": "TFLite", "srnet.onnx": "ONNX"}[name]
+        raise ProbeError(f"{maker} gave no file to try it with", remedy=f"mend {maker} first")
     return folder / name
