@@ -162,12 +162,19 @@ class Findings:
             lines += ["\nleft in float, one after the other", *[s.line() for s in self.ladder]]
         if self.budgets:
             lines += ["\nbudgets", *[budget.line() for budget in self.budgets]]
-        if any(line.endswith("*") for line in lines):
-            lines.append(
-                f"* of a network; bundled recipes allow themselves {100 * BOUND:.0f} %, and so do "
-                "the gates"
-            )
+        lines += [self.footnote] if self.footnote else []
         return "\n".join(lines)
+
+    @property
+    def footnote(self) -> str:
+        """What the star at the end of a line means, "" where there is none."""
+        steps = [*self.ladder, *(budget.choice for budget in self.budgets)]
+        if all(step.float_macs <= BOUND for step in steps):
+            return ""
+        return (
+            f"* of a network; bundled recipes allow themselves {100 * BOUND:.0f} %, and so do "
+            "the gates"
+        )
 
     def _blocks(self, network: Role) -> list[str]:
         own = [block for block in self.blocks if block.network == network]

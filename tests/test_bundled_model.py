@@ -30,9 +30,9 @@ def test_the_default_export_passes_every_gate(
     real = reporting.write_report
 
     def timed(*arguments: Any) -> None:
-        started = time.monotonic()
+        started = time.process_time()  # which other processes do not lengthen
         real(*arguments)
-        spent.append(time.monotonic() - started)
+        spent.append(time.process_time() - started)
 
     monkeypatch.setattr(reporting, "write_report", timed)
     ended = run("export", "-o", str(tmp_path / "out"), "--json")

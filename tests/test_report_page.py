@@ -436,7 +436,7 @@ def test_without_evidence_the_numbers_stand_alone() -> None:
     found = page(evidence=None)
     text = found.text("h2")
     assert text == (
-        "Three ways to compute it Gates Which blocks cost what Block by block Where it would run "
+        "Side by side Gates Which blocks cost what Block by block Where it would run "
         "Profiles What was converted Where it comes from"
     )
     assert found.named("img") == []

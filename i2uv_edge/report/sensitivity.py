@@ -48,6 +48,7 @@ def section(material: Material) -> Section | None:
         "networks": [_costs(found, role) for role in found.integer_mm],
         "ladder": [step.line() for step in found.ladder],
         "budgets": [budget.line() for budget in found.budgets],
+        "footnote": found.footnote,
     }
     return Section("sensitivity", "Which blocks cost what", "sensitivity.html", content)
 

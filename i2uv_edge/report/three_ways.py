@@ -49,13 +49,15 @@ def section(material: Material) -> Section | None:
     if not found.rows:
         return None
     apart = [s for s in report.scores if s.reference != "truth" and s.candidate != EMULATED]
+    steps = _steps(apart)
     content = {
         "summary": found,
-        "steps": _steps(apart),
+        "steps": steps,
         "pairs": _pairs(apart),
         "columns": [title for _, title in METRICS],
     }
-    return Section("ways", "Three ways to compute it", "three_ways.html", content)
+    title = "Three ways to compute it" if steps else "Side by side"
+    return Section("ways", title, "three_ways.html", content)
 
 
 def _steps(scores: Sequence[Score]) -> dict[str, list[Step]]:
