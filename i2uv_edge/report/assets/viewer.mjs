@@ -141,7 +141,7 @@ function start(root, data) {
   // Which two meshes a colour tells apart; null for what tells no distance.
   function compared(colour, mesh) {
     if (colour === "apart") return ["theirs", "ours"];
-    if (colour === "truth") return [mesh === "truth" ? "theirs" : mesh, "truth"];
+    if (colour === "truth") return [mesh === "truth" ? "ours" : mesh, "truth"];
     return null;
   }
 
