@@ -544,9 +544,9 @@ def doctor(as_json: bool) -> None:
     something that is required does not work.
     """
     with _Progress() as progress:
-        from i2uv_edge.doctor.examine import examine
+        from i2uv_edge.diagnosis import examine
 
-        found = examine(progress)
+        found = examine.doctor(progress)
     if as_json:
         _print_json(found.fields())
     else:

@@ -15,11 +15,11 @@ import pytest
 from model_toys import run
 
 from i2uv_edge import resources
-from i2uv_edge.doctor import examine as examination
-from i2uv_edge.doctor import packages, probes, settings
-from i2uv_edge.doctor.guest import ANSWER
-from i2uv_edge.doctor.probes import GROUPS, Probe, ProbeError, all_probes
-from i2uv_edge.doctor.results import Check, Diagnosis
+from i2uv_edge.diagnosis import examine as examination
+from i2uv_edge.diagnosis import packages, probes, settings
+from i2uv_edge.diagnosis.guest import ANSWER
+from i2uv_edge.diagnosis.probes import GROUPS, Probe, ProbeError, all_probes
+from i2uv_edge.diagnosis.results import Check, Diagnosis
 from i2uv_edge.errors import InputError
 
 TOKEN = "s3cr3t-token-of-somebody"
@@ -178,7 +178,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     real = subprocess.run
 
     def run(command: list[str], **options: Any) -> Any:
-        assert command[1:3] == ["-m", "i2uv_edge.doctor.guest"]
+        assert command[1:3] == ["-m", "i2uv_edge.diagnosis.guest"]
         return real([sys.executable, "-c", program, *command[3:]], **options)
 
     monkeypatch.setattr(examination.subprocess, "run", run)
@@ -276,7 +276,7 @@ def test_the_command_ends_with_4_where_something_required_does_not_work(
     state: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Diagnosis((check(state, required=True), check("missing", name="HTP")), 1.0)
-    monkeypatch.setattr(examination, "examine", lambda notify: made)
+    monkeypatch.setattr(examination, "doctor", lambda notify: made)
     ended = run("doctor")
     assert ended.code == code
     assert "HTP" in ended.out
@@ -288,7 +288,9 @@ def test_the_command_ends_with_4_where_something_required_does_not_work(
 def test_it_needs_nothing_heavy_itself() -> None:
     """So it answers where packages are missing."""
     heavy = ("numpy", "torch", "cv2", "onnx", "scipy", "numba")
-    program = f"import sys, i2uv_edge.doctor.examine; print(*(set({heavy!r}) & set(sys.modules)))"
+    program = (
+        f"import sys, i2uv_edge.diagnosis.examine; print(*(set({heavy!r}) & set(sys.modules)))"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

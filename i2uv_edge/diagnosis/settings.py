@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from i2uv_edge.doctor.results import Check
+from i2uv_edge.diagnosis.results import Check
 
 __all__ = ["setting_checks"]
 

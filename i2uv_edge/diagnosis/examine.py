@@ -14,18 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from i2uv_edge.doctor.guest import ANSWER
-from i2uv_edge.doctor.probes import GROUPS, Probe
-from i2uv_edge.doctor.results import Check, Diagnosis
-from i2uv_edge.doctor.settings import setting_checks
+from i2uv_edge.diagnosis.guest import ANSWER
+from i2uv_edge.diagnosis.probes import GROUPS, Probe
+from i2uv_edge.diagnosis.results import Check, Diagnosis
+from i2uv_edge.diagnosis.settings import setting_checks
 
-__all__ = ["examine"]
+__all__ = ["doctor"]
 
 RUNS = "real runs"
 SECONDS = 60.0  # for the runs of one process; all together take a fraction of it
 
 
-def examine(notify: Callable[[str, int, int], None] = lambda what, done, total: None) -> Diagnosis:
+def doctor(notify: Callable[[str, int, int], None] = lambda what, done, total: None) -> Diagnosis:
     """Look at packages, run every backend once, and look at what is configured for phones.
 
     Needs nothing but the standard library for itself, so it answers where packages are missing.
@@ -50,7 +50,7 @@ def examine(notify: Callable[[str, int, int], None] = lambda what, done, total: 
 
 def _packages() -> list[Check]:
     try:
-        from i2uv_edge.doctor.packages import package_checks
+        from i2uv_edge.diagnosis.packages import package_checks
     except ImportError as error:
         what, remedy = f"cannot be imported: {error}", "pip install packaging"
         return [Check("packages", "packaging", "missing", what, remedy, required=True)]
@@ -59,7 +59,7 @@ def _packages() -> list[Check]:
 
 def _probed(probes: Sequence[Probe], folder: Path) -> list[Check]:
     """Run some probes in one process; those it did not live to answer are broken."""
-    command = [sys.executable, "-m", "i2uv_edge.doctor.guest", str(folder)]
+    command = [sys.executable, "-m", "i2uv_edge.diagnosis.guest", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         ended = subprocess.run(

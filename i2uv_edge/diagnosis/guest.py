@@ -22,7 +22,7 @@ def main(folder: str, *names: str) -> None:
     # Libraries write to standard output too, some of them past Python.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    from i2uv_edge.doctor.probes import all_probes
+    from i2uv_edge.diagnosis.probes import all_probes
     from i2uv_edge.errors import I2uvError, MissingDependencyError
 
     probes = all_probes()

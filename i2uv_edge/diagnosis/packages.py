@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from i2uv_edge.doctor.results import Check
+from i2uv_edge.diagnosis.results import Check
 
 __all__ = ["package_checks", "pins"]
 
