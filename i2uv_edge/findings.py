@@ -210,7 +210,7 @@ def read_findings(path: Path) -> Findings:
     """
     remedy = "i2uv-edge quantize MODEL --analyze"
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"there is no analysis {path}", remedy=remedy) from error
     except (OSError, ValueError) as error:

@@ -28,6 +28,7 @@ from i2uv_edge.effort import Effort
 from i2uv_edge.errors import UsageError
 from i2uv_edge.evaluation import run as evaluation
 from i2uv_edge.evaluation.sharing import Shard
+from i2uv_edge.findings import ANALYSIS
 from i2uv_edge.networks.layers import macs
 from i2uv_edge.networks.model import Network, load_networks, open_checkpoint
 from i2uv_edge.parity import Each, default_pairs, measure
@@ -377,7 +378,7 @@ def analyze(request: AnalyzeRequest, notify: Notify | None = None) -> AnalyzeRes
             f"the recipe {recipe.name} quantizes nothing, so there is nothing to analyse",
             remedy="name an integer recipe",
         )
-    document = request.destination / "analysis.json"
+    document = request.destination / ANALYSIS
     if document.exists():
         raise UsageError(f"{document} exists", remedy="remove it, or choose another -o")
     floats, stored = split_checkpoints(request.checkpoints)

@@ -138,9 +138,12 @@ def _markers(marks: list[tuple[str, float]], top: float) -> tuple[Marker, ...]:
 def _fingers(evidence: Evidence) -> list[FingerRow]:
     top = max((own.apart.mean for own in evidence.fingers), default=0.0) or 1.0
     rows = []
+    known = any(own.theirs for own in evidence.fingers)
     for own in evidence.fingers:
-        pairs = [own.theirs, own.ours] if own.theirs and own.ours else []
-        errors = [number(value) for pair in pairs for value in (pair.mean, pair.p95)]
+        errors: list[str] = []
+        for pair in (own.theirs, own.ours) if known else ():
+            # Where the truth is of the first vertices alone, a finger may have none of them.
+            errors += ["", ""] if pair is None else [number(pair.mean), number(pair.p95)]
         distance = number(own.apart.mean), number(own.apart.p95)
         rows.append(FingerRow(own.finger, distance, own.apart.mean / top, tuple(errors)))
     return rows

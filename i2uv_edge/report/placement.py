@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -27,9 +27,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Strip:
-    """A plan: its pieces and networks one after the other, `length` (0..1) of the scale.
+    """A plan: its pieces one after the other, `length` (0..1) of the scale.
 
-    `low` and `high` are where on the scale the time may end; `says` is the strip in words.
+    `low` and `high` are where on the scale the time may end; `networks` are names and times, `says`
+    is the strip in words.
     """
 
     title: str
@@ -38,7 +39,7 @@ class Strip:
     low: float
     high: float
     pieces: tuple[Piece, ...]
-    networks: tuple[tuple[str, float, str], ...]
+    networks: tuple[tuple[str, str], ...]
     says: str
     time: str
     frame: str
@@ -103,11 +104,10 @@ def _piece(segment: Segment, total: float) -> Piece:
     return Piece(segment.unit, segment.ms / total if total else 0.0, name, row)
 
 
-def _networks(plan: Plan) -> Iterable[tuple[str, float, str]]:
-    """Name, part of the time, and milliseconds of each network; segments are named after theirs."""
+def _networks(plan: Plan) -> Iterable[tuple[str, str]]:
+    """Name and milliseconds of each network; segments are named after theirs."""
     for name, own in groupby(plan.segments, lambda segment: segment.network.split(".")[0]):
-        ms = sum(segment.ms for segment in own)
-        yield name, ms / plan.ms if plan.ms else 0.0, f"{ms:.1f} ms"
+        yield name, f"{sum(segment.ms for segment in own):.1f} ms"
 
 
 def _says(plan: Plan) -> str:
@@ -120,11 +120,11 @@ def _says(plan: Plan) -> str:
 
 def _notes(prediction: Prediction) -> Iterable[str]:
     checks = prediction.checks
-    wholes: Sequence[object] = [row for row in checks.rows if row.whole]
+    wholes = sum(row.whole for row in checks.rows)
     if wholes:
         yield (
-            f"Each of {len(wholes)} public networks predicted from the others is off by "
-            f"{checks.median_error:.0%} (median) where the unit runs all of it."
+            f"Each of {wholes} public networks predicted from the others is off by "
+            f"{100 * checks.median_error:.0f} % (median) where the unit runs all of it."
         )
     if checks.worst_fallback is not None:
         yield (

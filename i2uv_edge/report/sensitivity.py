@@ -45,7 +45,7 @@ def section(material: Material) -> Section | None:
         "recipe": found.recipe,
         "own_recipe": material.subject.recipe[0],
         "pictures": found.pictures,
-        "networks": [_costs(found, role) for role in found.integer_mm],
+        "networks": [_costs(found, role, mm) for role, mm in found.integer_mm.items()],
         "ladder": [step.line() for step in found.ladder],
         "budgets": [budget.line() for budget in found.budgets],
         "footnote": found.footnote,
@@ -53,12 +53,11 @@ def section(material: Material) -> Section | None:
     return Section("sensitivity", "Which blocks cost what", "sensitivity.html", content)
 
 
-def _costs(found: Findings, role: str) -> NetworkCosts:
+def _costs(found: Findings, role: str, integer_mm: float) -> NetworkCosts:
     own = [block for block in found.blocks if block.network == role]
     top = max((b.alone_mm for b in own if math.isfinite(b.alone_mm)), default=0.0) or 1.0
     rows = tuple(_row(block, top) for block in own[:SHOWN])
-    integer = {str(name): mm for name, mm in found.integer_mm.items()}[role]
-    return NetworkCosts(role, rows, len(own), number(integer))
+    return NetworkCosts(role, rows, len(own), number(integer_mm))
 
 
 def _row(block: BlockFinding, top: float) -> CostRow:

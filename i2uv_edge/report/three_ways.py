@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,13 +81,8 @@ def _pairs(scores: Sequence[Score]) -> list[tuple[str, str, list[PairRow]]]:
         for stage in STAGES:
             own = [values.get((*pair, stage, metric)) for metric, _ in METRICS]
             if any(value is not None for value in own):
-                rows.append(PairRow(stage, tuple(map(_cell, own))))
+                cells = ("" if value is None else number(value) for value in own)
+                rows.append(PairRow(stage, tuple(cells)))
         if rows:
             found.append((*pair, rows))
     return found
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return number(value) if math.isfinite(value) else "no number"
