@@ -13,7 +13,7 @@ DESCRIPTION := setup.cfg pyproject.toml constraints.txt
 # one worker, because they share what is slow to make.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help export test test-slow lint check bench ablation photographs asset clean
+.PHONY: help export test test-slow lint check bench ablation photographs asset viewer clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make photographs  what the bundled model sees in pictures of your own (PHOTOGRAPHS=DIR, ARGS=...)'
 	@echo 'make ablation   what each part of network and training is worth (most of an hour)'
 	@echo 'make asset      build the bundled hand again'
+	@echo 'make viewer     build the script that turns meshes in report.html again'
 	@echo 'make clean      remove what was built, all but .venv'
 
 # --force: like any other target, this one replaces what it built before.
@@ -53,6 +54,11 @@ bench: $(VENV)/installed-peers
 # Goes on where it was stopped; tables go to build/ablation.
 ablation: $(VENV)/installed-charts
 	$(BIN)/python benchmarks/ablation.py --charts docs $(ARGS)
+
+# Needs Node.js 18 or later; what it writes is in the repository.
+viewer:
+	cd i2uv_edge/report/assets && npm ci --no-audit --no-fund && node build.mjs
+	rm -r i2uv_edge/report/assets/node_modules
 
 asset: $(VENV)/installed-asset
 	$(BIN)/python -m i2uv_edge.hand.build -o i2uv_edge/hand/assets/hand.npz

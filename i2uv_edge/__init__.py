@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from i2uv_edge.bundle import Bundle as Bundle
+    from i2uv_edge.diagnosis.examine import doctor as doctor
+    from i2uv_edge.diagnosis.results import Diagnosis as Diagnosis
     from i2uv_edge.errors import I2uvError as I2uvError
     from i2uv_edge.pipeline import analyze as analyze
     from i2uv_edge.pipeline import calibrate as calibrate
@@ -52,9 +54,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Bundle": "bundle",
+    "Diagnosis": "diagnosis.results",
     "I2uvError": "errors",
     "analyze": "pipeline",
     "calibrate": "pipeline",
+    "doctor": "diagnosis.examine",
     "evaluate": "pipeline",
     "export": "pipeline",
     "profile": "pipeline",

@@ -1,8 +1,8 @@
 """The artifact folder: written whole or not at all, sealed by hashes, verified when opened.
 
 A bundle has a sealed part, which `manifest.json` lists with the SHA-256 of every file, and an open
-part that can be made again from it (`report.json`, `report.html`, `profiles/`). The manifest holds
-no times and no paths of the machine: the same inputs give the same bytes.
+part that can be made again: `report.json`, `report.html`, `analysis.json` and `profiles/`. The
+manifest holds no times and no paths of the machine: the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _KINDS = {
     "eval/*": "eval",
     "golden/*": "golden",
 }
-_OPEN = ("report.json", "report.html", "profiles/*")
+_OPEN = ("report.json", "report.html", "analysis.json", "profiles/*")
 
 
 @dataclass(frozen=True)

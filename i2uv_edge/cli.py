@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from i2uv_edge.device.profile_table import profile_table
-from i2uv_edge.errors import GateError, I2uvError, UsageError
+from i2uv_edge.errors import GateError, I2uvError, MissingDependencyError, UsageError
 from i2uv_edge.plans import PRE_POST_MS
 from i2uv_edge.requests import (
     CANDIDATES,
@@ -181,6 +181,13 @@ def export(as_json: bool, checkpoints: tuple[Path, ...], **options: Any) -> None
     metavar="DIR",
     help="Folder for report.json and report.html.  [default: BUNDLE, if nothing else is chosen; "
     "else none]",
+)
+@click.option(
+    "--analysis",
+    type=PATH,
+    metavar="FILE",
+    help="An analysis.json for the report to show (quantize --analyze); a copy is put beside it.  "
+    "[default: the one in BUNDLE, if any]",
 )
 @force
 @as_json
@@ -611,6 +618,29 @@ def run_bundle(as_json: bool, **options: Any) -> None:
         click.echo(f"folder  {result.folder}")
     if result.summary["ended"] == "interrupted" and result.summary["source"]["kind"] != "camera":
         raise click.Abort from KeyboardInterrupt(f"what was seen until then is in {result.folder}")
+
+
+@commands.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Say what is installed and what works, and what to install for the rest.
+
+    Every backend does a small run; nothing is sent anywhere, and no token is shown. Ends with 4 if
+    something that is required does not work.
+    """
+    with _Progress() as progress:
+        from i2uv_edge.diagnosis import examine
+
+        found = examine.doctor(progress)
+    if as_json:
+        _print_json(found.fields())
+    else:
+        click.echo(found.text())
+    if found.faults:
+        names = ", ".join(check.name for check in found.faults)
+        raise MissingDependencyError(
+            f"required and not working: {names}", remedy="see the table for each"
+        )
 
 
 class _Progress:

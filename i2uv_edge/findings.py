@@ -5,14 +5,30 @@ Plain data, its JSON document (`analysis.json`) and its table.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from i2uv_edge import strict_toml
+from i2uv_edge.errors import DamagedError, InputError, UsageError
 from i2uv_edge.spec import Role
 
-__all__ = ["BlockFinding", "Budget", "Findings", "Step", "TensorFinding", "floats_in_words"]
+__all__ = [
+    "ANALYSIS",
+    "BlockFinding",
+    "Budget",
+    "Findings",
+    "Step",
+    "TensorFinding",
+    "floats_in_words",
+    "read_findings",
+]
+
+ANALYSIS = "analysis.json"
+"""The file's name; in a bundle it lies outside the seal, beside the report that shows it."""
 
 SCHEMA = 1
 WORST_TENSORS = 8  # in a table
@@ -123,7 +139,7 @@ class Findings:
     model: str
     recipe: str
     pictures: int
-    integer_mm: dict[Role, float]
+    integer_mm: Mapping[Role, float]
     blocks: tuple[BlockFinding, ...]
     tensors: tuple[TensorFinding, ...]
     ladder: tuple[Step, ...]
@@ -146,12 +162,19 @@ class Findings:
             lines += ["\nleft in float, one after the other", *[s.line() for s in self.ladder]]
         if self.budgets:
             lines += ["\nbudgets", *[budget.line() for budget in self.budgets]]
-        if any(line.endswith("*") for line in lines):
-            lines.append(
-                f"* of a network; bundled recipes allow themselves {100 * BOUND:.0f} %, and so do "
-                "the gates"
-            )
+        lines += [self.footnote] if self.footnote else []
         return "\n".join(lines)
+
+    @property
+    def footnote(self) -> str:
+        """What the star at the end of a line means, "" where there is none."""
+        steps = [*self.ladder, *(budget.choice for budget in self.budgets)]
+        if all(step.float_macs <= BOUND for step in steps):
+            return ""
+        return (
+            f"* of a network; bundled recipes allow themselves {100 * BOUND:.0f} %, and so do "
+            "the gates"
+        )
 
     def _blocks(self, network: Role) -> list[str]:
         own = [block for block in self.blocks if block.network == network]
@@ -173,6 +196,37 @@ class Findings:
             f"{item.tensor:{width}}  {item.sqnr_db:8.1f}  {100 * item.saturated:12.3f}"
             for item in worst
         ]
+
+
+def read_findings(path: Path) -> Findings:
+    """Read an `analysis.json`, without its tensors, which nothing asks for again.
+
+    Raises
+    ------
+    InputError
+        It is not there, or of another schema.
+    DamagedError
+        It is no analysis.
+    """
+    remedy = "i2uv-edge quantize MODEL --analyze"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no analysis {path}", remedy=remedy) from error
+    except (OSError, ValueError) as error:
+        raise DamagedError(
+            f"{path} cannot be read as an analysis: {error}", remedy=remedy
+        ) from error
+    if not isinstance(document, dict) or "schema" not in document:
+        raise DamagedError(f"{path} is no analysis", expected="a JSON object", remedy=remedy)
+    if (schema := document.pop("schema")) != SCHEMA:
+        raise InputError(
+            f"{path} is of schema {schema!r}", expected=f"schema {SCHEMA}", remedy=remedy
+        )
+    try:
+        return strict_toml.parse(Findings, {**document, "tensors": []}, where=str(path))
+    except UsageError as error:
+        raise DamagedError(error.what, expected=error.expected, remedy=remedy) from error
 
 
 def floats_in_words(floats: Sequence[str]) -> str:

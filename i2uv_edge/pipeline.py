@@ -28,6 +28,7 @@ from i2uv_edge.effort import Effort
 from i2uv_edge.errors import UsageError
 from i2uv_edge.evaluation import run as evaluation
 from i2uv_edge.evaluation.sharing import Shard
+from i2uv_edge.findings import ANALYSIS
 from i2uv_edge.networks.layers import macs
 from i2uv_edge.networks.model import Network, load_networks, open_checkpoint
 from i2uv_edge.parity import Each, default_pairs, measure
@@ -167,7 +168,7 @@ def validate(request: ValidateRequest, notify: Notify | None = None) -> Validate
     Raises
     ------
     DamagedError
-        The bundle, or a dump, is damaged.
+        The bundle, a dump or an analysis is damaged.
     UsageError, InputError
         What is to be compared is not there, or a picture cannot be read. A report is in the way of
         the one that was asked for, or it cannot be written.
@@ -177,6 +178,8 @@ def validate(request: ValidateRequest, notify: Notify | None = None) -> Validate
     if request.report is not None and not request.force:
         reporting.check_free(request.report)
     contents = comparison.open_contents(Bundle.open(request.bundle))
+    if folder is not None:
+        reporting.findings_of(contents, request)  # before anything takes long
     gates = _gates(contents.recipe)
     result, witness = _compare(contents, request, gates, notify)
     if folder is None:
@@ -395,7 +398,7 @@ def analyze(request: AnalyzeRequest, notify: Notify | None = None) -> AnalyzeRes
             f"the recipe {recipe.name} quantizes nothing, so there is nothing to analyse",
             remedy="name an integer recipe",
         )
-    document = request.destination / "analysis.json"
+    document = request.destination / ANALYSIS
     if document.exists():
         raise UsageError(f"{document} exists", remedy="remove it, or choose another -o")
     floats, stored = split_checkpoints(request.checkpoints)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from i2uv_edge import resources
+from i2uv_edge import planning, resources
 from i2uv_edge.blockwise import tensor_table
 from i2uv_edge.bundle import Artifact, sha256_of, write_json, write_text
 from i2uv_edge.comparison import FORMATS, Contents, gmac, samples
@@ -21,13 +21,15 @@ from i2uv_edge.data.calibration import CalibrationSet
 from i2uv_edge.device.profile_table import cells, columns, heading, job_line, slowest, summary
 from i2uv_edge.device.profiles import Profile, read_profiles
 from i2uv_edge.effort import Effort
-from i2uv_edge.errors import I2uvError, UsageError
+from i2uv_edge.errors import I2uvError, InputError, UsageError
+from i2uv_edge.findings import ANALYSIS, Findings, read_findings
 from i2uv_edge.quantizer.plan import matches
 from i2uv_edge.report.material import (
     ConvertedFile,
     KeptFloat,
     Material,
     NetworkEncodings,
+    Prediction,
     ProfiledNetwork,
     ProfiledSource,
     Subject,
@@ -35,18 +37,27 @@ from i2uv_edge.report.material import (
 )
 from i2uv_edge.report.page import render
 from i2uv_edge.report.witness import ReportWitness
-from i2uv_edge.requests import CANDIDATES, ValidateRequest
+from i2uv_edge.requests import CANDIDATES, PlanRequest, ValidateRequest
 from i2uv_edge.scores import BASELINE, Report
 from i2uv_edge.spec import (
     GateSpec,
     load_model,
+    load_target,
     model_names,
     network_names,
     recipe_names,
     target_names,
 )
 
-__all__ = ["PAGE", "SCORES", "bundled_weights", "check_free", "witness", "write_report"]
+__all__ = [
+    "PAGE",
+    "SCORES",
+    "bundled_weights",
+    "check_free",
+    "findings_of",
+    "witness",
+    "write_report",
+]
 
 SCORES, PAGE = "report.json", "report.html"
 CONVERTED = ("tflite", "onnx", "dlc")
@@ -89,6 +100,8 @@ def write_report(
 ) -> None:
     """Write report.json and report.html into a folder, which is made if need be.
 
+    An analysis that the request names is put beside them.
+
     Parameters
     ----------
     folder
@@ -102,6 +115,7 @@ def write_report(
     request
         What was compared.
     """
+    findings = findings_of(contents, request)
     material = Material(
         report=report,
         gates=gates,
@@ -111,11 +125,38 @@ def write_report(
         evidence=seen.evidence(),
         tensors=_tensors(contents, request),
         profiles=_profiles(contents),
+        predictions=_predictions(contents),
+        findings=findings,
     )
     page = render(material)
     folder.mkdir(parents=True, exist_ok=True)
+    if request.analysis is not None:
+        write_text(folder / ANALYSIS, request.analysis.read_text(encoding="utf-8"))
     write_json(folder / SCORES, report.fields())
     write_text(folder / PAGE, page)
+
+
+def findings_of(contents: Contents, request: ValidateRequest) -> Findings | None:
+    """The analysis that a report shows: the one the request names, or the bundle's own if any.
+
+    Raises
+    ------
+    InputError
+        There is none at that path, or it is of another model.
+    DamagedError
+        It is no analysis.
+    """
+    path = request.analysis or contents.bundle.path / ANALYSIS
+    if request.analysis is None and not path.exists():
+        return None
+    found = read_findings(path)
+    if found.model != contents.model:
+        raise InputError(
+            f"{path} is an analysis of the model {found.model}",
+            expected=f"one of {contents.model}, which the bundle holds",
+            remedy=f"i2uv-edge quantize {contents.model} --analyze",
+        )
+    return found
 
 
 def _tensors(contents: Contents, request: ValidateRequest) -> TensorTable | None:
@@ -124,6 +165,33 @@ def _tensors(contents: Contents, request: ValidateRequest) -> TensorTable | None
     few = found.first(Effort(gmac(contents)).inside(len(found.ids)))
     kinds = [name for name in request.candidates or contents.available if name in FORMATS]
     return tensor_table(contents, list(few.stream), kinds)
+
+
+def _predictions(contents: Contents) -> tuple[Prediction, ...]:
+    """The best plan, and what the DSP would come to, of the files and of their segments.
+
+    None for a target that does not come with the package, or of which nothing was measured.
+    """
+    name = str(_table(contents, "target").get("name", ""))
+    if name not in target_names() or not load_target(name).evidence:
+        return ()
+    runtimes = load_target(name).runtime
+    dsp = [own for own, spec in runtimes.items() if spec.advisable and spec.unit == "DSP"]
+    is_split = any(item.kind == "segment" for item in contents.bundle.artifacts)
+    found = []
+    for split in (False, True) if is_split else (False,):
+        chosen = dict.fromkeys(dsp if split else ["", *dsp])  # "": whatever is best
+        plans = {
+            own.runtime: own
+            for runtime in chosen
+            for own in [
+                planning.plan(PlanRequest(contents.bundle.path, name, runtime, split=split))
+            ]
+        }
+        for own in plans.values():
+            (checks,) = planning.check(PlanRequest(Path(), name, own.runtime))
+            found.append(Prediction(own, checks, split))
+    return tuple(found)
 
 
 def _profiles(contents: Contents) -> tuple[ProfiledSource, ...]:
@@ -263,7 +331,10 @@ def _validate(request: ValidateRequest) -> list[str]:
         words += ["--reference", request.reference]
     for candidate in request.candidates:
         words += ["--candidate", candidate if candidate in CANDIDATES else "DUMP"]
-    return words if request.is_default else [*words, "--report", "../report"]
+    if request.is_default:
+        return words
+    words += ["--analysis", "ANALYSIS"] if request.analysis is not None else []
+    return [*words, "--report", "../report"]
 
 
 def bundled_weights(model_name: str, role: str) -> str | None:

@@ -238,6 +238,9 @@ class ValidateRequest:
         The folder to write `report.json` and `report.html` into. None writes over those of the
         bundle if everything else is left at its default, which is what an export compares too;
         any other comparison is no report of the bundle, and is not written down.
+    analysis
+        An `analysis.json` for the report to show, beside which a copy is put; None is the one that
+        lies in the bundle, if there is one.
     force
         Replace the report that lies in `report`.
     """
@@ -247,6 +250,7 @@ class ValidateRequest:
     reference: Reference | None = None
     candidates: tuple[str, ...] = ()
     report: Path | None = None
+    analysis: Path | None = None
     force: bool = False
 
     @property
@@ -255,6 +259,11 @@ class ValidateRequest:
         return self.images is None and self.reference is None and not self.candidates
 
     def __post_init__(self) -> None:
+        if self.analysis is not None and self.report is None and not self.is_default:
+            raise UsageError(
+                "--analysis beside a comparison that no report is written of",
+                remedy="name a folder for the report with --report",
+            )
         for candidate in self.candidates:
             if candidate not in CANDIDATES and not Path(candidate).is_dir():
                 raise UsageError(

@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 
 from i2uv_edge.bundle import Artifact
+from i2uv_edge.findings import BlockFinding, Budget, Findings, Step
+from i2uv_edge.hand import metrics
 from i2uv_edge.hand.atlas import Atlas
 from i2uv_edge.hand.model import HandModel
 from i2uv_edge.parity import Atlases, Compared, Sample, Truth
+from i2uv_edge.plans import Alternative, Check, Checks, Plan, Segment
 from i2uv_edge.report.material import (
     ConvertedFile,
     KeptFloat,
     Material,
     NetworkEncodings,
+    Prediction,
     ProfiledNetwork,
     ProfiledSource,
     StepsApart,
@@ -45,6 +49,13 @@ def hand() -> np.ndarray[Any, np.dtype[np.float32]]:
     points = np.asarray(atlas().template) * np.float32([1, -1, -1]) / np.float32(SCALE_MM / 1000)
     low, high = points.min(0), points.max(0)
     return np.asarray(points - (low + high) / 2 + 0.5, np.float32)
+
+
+@cache
+def finger_labels() -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Whose finger each vertex is, indices into `FINGERS`."""
+    template = atlas().template
+    return metrics.finger_labels(template, atlas().joint_regressor @ template)
 
 
 def compared(sample_id: str, off_mm: Any, *, stage: str = "affinenet", **changes: Any) -> Compared:
@@ -180,6 +191,50 @@ def profiles() -> tuple[ProfiledSource, ...]:
     )
 
 
+def segment(unit: str = "DSP", ms: float = 4.0, **changes: Any) -> Segment:
+    made = Segment("affinenet", unit, 26, 0.16, 3.1, ms, ms * 0.8, ms * 1.5, "taken by qnn")
+    return replace(made, **changes)
+
+
+def plan(*segments: Segment, **changes: Any) -> Plan:
+    refused = segment("CPU", 2.0, reason="CONV_2D is FLOAT32", offender="decoder.0.head")
+    made = Plan(
+        "sd865",
+        "qnn",
+        "DSP",
+        "QNN delegate",
+        segments or (segment(), refused, segment(network="srnet")),
+        crossings=1,
+        alternatives=(Alternative("gpu", 24.2, 17.4, 38.0, 20, False, "never measured in part"),),
+    )
+    return replace(made, **changes)
+
+
+def prediction(*segments: Segment, split: bool = False, **changes: Any) -> Prediction:
+    rows = (
+        Check("ResNet-18", True, 10.0, 11.0),
+        Check("FCN", False, 10.0, 17.0, "65 of 74 operators on the DSP"),
+    )
+    checks = Checks("sd865", "qnn", "a public table", {"gmac": 0.5}, 7.0, rows, {})
+    return Prediction(plan(*segments, **changes), checks, split)
+
+
+def findings() -> Findings:
+    block = BlockFinding("affinenet", "stem", "", 0.05, 0.2, 0.5, 0.1)
+    worst = replace(block, block="decoder.0", alone_mm=0.4, saved_mm=0.25)
+    step = Step(("affinenet: decoder.0",), 0.35, 0.02, 0.03)
+    return Findings(
+        "toy",
+        "w8a8",
+        16,
+        {"affinenet": 0.6},
+        (worst, block),
+        (),
+        (step,),
+        (Budget(0.5, "toy-0.5mm.toml", step, 0.48, 200),),
+    )
+
+
 def gates() -> tuple[GateSpec, ...]:
     return load_gates("w8a8")
 
@@ -194,5 +249,7 @@ def material(**changes: Any) -> Material:
         evidence=evidence(),
         tensors=tensors(),
         profiles=profiles(),
+        predictions=(prediction(),),
+        findings=findings(),
     )
     return replace(made, **changes)

@@ -28,7 +28,7 @@ FLOORS = (
     {"emulation"},
     {"comparison"},
     {
-        *("analysis", "assembly", "blockwise", "evaluation", "oracle", "planning"),
+        *("analysis", "assembly", "blockwise", "diagnosis", "evaluation", "oracle", "planning"),
         *("quantization", "reporting", "tracking"),
     },
     {"pipeline"},

@@ -5,10 +5,10 @@ import json
 import math
 import os
 import pty
+import resource
 import statistics
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -508,11 +508,14 @@ def test_a_reader_that_goes_away_gives_no_traceback() -> None:
 
 
 def test_help_answers_in_less_than_half_a_second() -> None:
+    """Of the processor's time: what else runs on the machine must not make it fail."""
+
     def seconds() -> float:
-        begin = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = start("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert ended.returncode == 0
         assert "export" in ended.stdout
-        return time.perf_counter() - begin
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert statistics.median(seconds() for _ in range(3)) < 0.5

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_toys import SCALE_MM, atlas, compared, evidence, hand, witness
+from report_toys import SCALE_MM, atlas, compared, evidence, finger_labels, hand, witness
 
 from i2uv_edge.hand import metrics
-from i2uv_edge.parity import Compared
-from i2uv_edge.report.witness import RANKS
+from i2uv_edge.hand.metrics import FINGERS
+from i2uv_edge.parity import Atlases, Compared
+from i2uv_edge.report.witness import RANKS, ReportWitness
 from i2uv_edge.tally import Answer
 
 
@@ -141,7 +142,7 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
 
     held(40)
     few, many = held(40), held(120)
-    one = 2 * hand().nbytes
+    one = 3 * hand().nbytes
     assert many < few + 4 * one  # between 4 and 8 are held at any time
 
 
@@ -163,3 +164,52 @@ def test_nothing_but_broken_samples_is_evidence_too() -> None:
     assert found.maps[0].samples == 0
     assert np.isnan(found.maps[0].mean).all()
     assert found.distances.counts.sum() == 0
+
+
+# --- by finger ------------------------------------------------------------------------------------
+
+
+def test_each_finger_has_its_own_errors() -> None:
+    thumb = finger_labels() == FINGERS.index("thumb")
+    found = evidence(compared("a", np.where(thumb, 4.0, 1.0)), compared("b", 1.0)).fingers
+    by_name = {own.finger: own for own in found}
+    assert list(by_name) == list(FINGERS)
+    assert by_name["thumb"].apart.mean == pytest.approx(2.5, rel=1e-5)
+    assert by_name["thumb"].apart.p95 == pytest.approx(4.0, rel=0.02)
+    assert by_name["index"].apart.mean == pytest.approx(1.0, rel=1e-5)
+    sizes = [int((finger_labels() == number).sum()) for number in range(len(FINGERS))]
+    whole = np.average([own.apart.mean for own in found], weights=sizes)
+    shares = np.where(thumb, 4.0, 1.0).mean() / 2 + 0.5
+    assert whole == pytest.approx(shares, rel=1e-5)
+
+
+def test_errors_against_the_truth_are_those_after_alignment() -> None:
+    thumb = finger_labels() == FINGERS.index("thumb")
+    (own, *_) = evidence(compared("a", np.where(thumb, 4.0, 0.0))).fingers
+    assert own.theirs is not None
+    assert own.ours is not None
+    assert own.theirs.mean == pytest.approx(0.0, abs=1e-3)  # a shift is aligned away
+    assert 0.05 < own.ours.mean < 4.0
+    assert own.ours.p95 >= own.ours.mean
+
+
+def test_without_truth_or_joints_less_is_said_of_fingers() -> None:
+    sample = compared("a", 1.0)
+    unknown = replace(sample, sample=replace(sample.sample, truth=None))
+    assert {own.theirs for own in evidence(unknown).fingers} == {None}
+    jointless = replace(atlas(), joint_regressor=np.zeros((0, len(hand())), np.float32))
+    looks_on = ReportWitness("float", "tflite", "affinenet", Atlases(jointless))
+    looks_on.see(sample)
+    found = looks_on.evidence()
+    assert found is not None
+    assert found.fingers == ()
+
+
+def test_a_truth_of_the_first_vertices_judges_those() -> None:
+    sample = compared("a", 1.0)
+    assert sample.sample.truth is not None
+    few = replace(sample.sample.truth, coarse=sample.sample.truth.coarse[:300])
+    found = evidence(replace(sample, sample=replace(sample.sample, truth=few)))
+    assert found.samples[0].off_truth_mm == pytest.approx(10 * np.sqrt(3), rel=1e-3)
+    judged = [own for own in found.fingers if own.theirs is not None]
+    assert judged

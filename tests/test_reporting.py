@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 import pytest
 from model_toys import PICTURES, Ended, Toy, run
+from report_toys import findings
 
-from i2uv_edge import pipeline, reporting, spec
+from i2uv_edge import pipeline, planning, reporting, requests, spec
 from i2uv_edge.bundle import Bundle
 from i2uv_edge.device.profiles import Device, Profile, write_profile
 from i2uv_edge.report import witness as witness_module
@@ -65,16 +66,19 @@ def pictures(folder: Path, *names: str) -> Path:
 def test_an_export_writes_a_page_beside_its_scores(exported: tuple[Ended, Path]) -> None:
     page = page_of(exported[1])
     assert headings(page) == [
+        "The hand, to turn",
         "On pictures",
         "Where the error is",
         "How the error is spread",
+        "Three ways to compute it",
         "Gates",
         "Block by block",
+        "Where it would run",
         "What was converted",
         "Where it comes from",
     ]
     assert f"on {PICTURES} samples" in page
-    assert 100_000 < len(page) < 1_500_000
+    assert 500_000 < len(page) < 2_000_000
 
 
 def test_the_page_is_no_part_of_the_seal(bundle: Path) -> None:
@@ -290,6 +294,104 @@ def test_the_page_shows_what_was_profiled_of_this_bundle_and_nothing_else(bundle
     assert "Profiles" in headings(page_of(bundle))
     assert "of this bundle" in page_of(bundle)
     assert "of another" not in page_of(bundle)
+
+
+# --- where it would run ---------------------------------------------------------------------------
+
+
+def test_the_best_plan_comes_first_and_then_that_of_the_dsp(bundle: Path) -> None:
+    contents = pipeline.comparison.open_contents(Bundle.open(bundle))
+    found = reporting._predictions(contents)
+    assert [(own.plan.runtime, own.split) for own in found] == [("xnnpack", False), ("qnn", False)]
+    assert [own.checks.runtime for own in found] == ["xnnpack", "qnn"]
+    assert found[0].plan.fields() == planning.plan(requests.PlanRequest(bundle)).fields()
+
+
+def test_segments_are_planned_for_the_dsp(toy: Toy, tmp_path: Path) -> None:
+    strict = ["--recipe", "w8a8-strict", "--split"]
+    assert toy.export(tmp_path / "out", *strict).code in (0, 3)
+    contents = pipeline.comparison.open_contents(Bundle.open(tmp_path / "out"))
+    found = reporting._predictions(contents)
+    assert [(own.plan.runtime, own.split) for own in found][-1] == ("qnn", True)
+    assert len(found) == 3
+    assert "qnn, in segments" in page_of(tmp_path / "out")
+
+
+@pytest.mark.parametrize("target", [{"name": "mine"}, {"name": "sd888"}, None])
+def test_nothing_is_predicted_of_a_target_that_nobody_measured(
+    target: dict[str, str] | None, bundle: Path
+) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "target": target}))
+    contents = pipeline.comparison.open_contents(Bundle.open(bundle))
+    assert reporting._predictions(contents) == ()
+
+
+# --- an analysis ----------------------------------------------------------------------------------
+
+
+def analysis(path: Path, **changes: object) -> Path:
+    path.write_text(json.dumps({**replace(findings(), model="toy").fields(), **changes}))
+    return path
+
+
+def test_an_analysis_is_shown_and_kept_beside_the_report(bundle: Path, tmp_path: Path) -> None:
+    given = analysis(tmp_path / "given.json")
+    assert run("validate", str(bundle), "--analysis", str(given)).code == 0
+    assert "Which blocks cost what" in headings(page_of(bundle))
+    assert (bundle / "analysis.json").read_bytes() == given.read_bytes()
+    page = page_of(bundle)
+    Bundle.open(bundle)  # it is no part of the seal
+    (bundle / "report.html").unlink()
+    assert run("validate", str(bundle)).code == 0
+    assert page_of(bundle) == page
+
+
+def test_an_analysis_goes_with_a_report_elsewhere(bundle: Path, tmp_path: Path) -> None:
+    given, out = analysis(tmp_path / "given.json"), tmp_path / "out"
+    options = ["--candidate", "tflite", "--analysis", str(given)]
+    assert run("validate", str(bundle), *options, "--report", str(out)).code == 0
+    assert "Which blocks cost what" in headings(page_of(out))
+    assert (out / "analysis.json").exists()
+    assert not (bundle / "analysis.json").exists()
+    assert commands(page_of(out))[-1][-4:] == ["--analysis", "ANALYSIS", "--report", "../report"]
+    ended = run("validate", str(bundle), *options)
+    assert ended.code == 2
+    assert "--report" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (None, 2, "there is no analysis"),
+        ("{", 6, "cannot be read as an analysis"),
+        ("[]", 6, "is no analysis"),
+        ({"schema": 9}, 2, "schema 9"),
+        ({"model": "another"}, 2, "an analysis of the model another"),
+        ({"blocks": [{"network": "affinenet"}]}, 6, "blocks[0]"),
+    ],
+    ids=["missing", "no JSON", "no object", "schema", "model", "keys"],
+)
+def test_what_is_no_analysis_of_the_bundle_is_refused_before_anything_is_run(
+    text: object,
+    code: int,
+    said: str,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "measure", None)
+    path = tmp_path / "given.json"
+    if isinstance(text, dict):
+        analysis(path, **text)
+    elif isinstance(text, str):
+        path.write_text(text)
+    before = page_of(bundle)
+    ended = run("validate", str(bundle), "--analysis", str(path))
+    assert ended.code == code
+    assert said in ended.err
+    assert page_of(bundle) == before
+    assert not (bundle / "analysis.json").exists()
 
 
 def test_a_profile_that_is_damaged_is_named(bundle: Path) -> None:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from i2uv_edge.hand.metrics import FINGERS
 from i2uv_edge.report.counts import Counts
 from i2uv_edge.report.material import Material, Section
 from i2uv_edge.report.pixels import nice_ceiling
 from i2uv_edge.report.scale import Tick, ticks
+from i2uv_edge.report.witness import Evidence
 from i2uv_edge.report.words import number
-from i2uv_edge.scores import BASELINE, Score
 
 __all__ = ["Bar", "FingerRow", "Histogram", "Marker", "section"]
 
@@ -54,10 +53,14 @@ class Histogram:
 
 @dataclass(frozen=True)
 class FingerRow:
-    """One finger: its mean distance, how long its bar is (0..1), its errors against the truth."""
+    """One finger, mean and 95th percentile each: of its distance, and of its errors.
+
+    `bar` is its mean beside that of the worst finger (0..1). `errors` are those of the reference
+    and of the candidate, empty where nobody knows the truth.
+    """
 
     finger: str
-    distance: str
+    distance: tuple[str, str]
     bar: float
     errors: tuple[str, ...]
 
@@ -82,13 +85,13 @@ def section(material: Material) -> Section | None:
         )
         if (*pair, metric) in own and np.isfinite(own[*pair, metric].value)
     ]
-    names = tuple(dict.fromkeys((BASELINE, evidence.candidate)))
-    names = tuple(n for n in names if any(k[:2] == ("truth", n) and "/" in k[2] for k in own))
+    fingers = _fingers(evidence)
+    names = pair if fingers and fingers[0].errors else ()
     content = {
         "reference": evidence.reference,
         "candidate": evidence.candidate,
         "histogram": histogram(evidence.distances, marks),
-        "fingers": _fingers(own, pair, names),
+        "fingers": fingers,
         "names": names,
     }
     return Section("spread", "How the error is spread", "distribution.html", content)
@@ -132,20 +135,15 @@ def _markers(marks: list[tuple[str, float]], top: float) -> tuple[Marker, ...]:
     return tuple(found)
 
 
-def _fingers(
-    own: dict[tuple[str, str, str], Score], pair: tuple[str, str], names: tuple[str, ...]
-) -> list[FingerRow]:
-    distances = {
-        finger: own[*pair, f"vertex_mean_mm/{finger}"].value
-        for finger in FINGERS
-        if (*pair, f"vertex_mean_mm/{finger}") in own
-    }
-    finite = [value for value in distances.values() if np.isfinite(value)]
-    top = max(finite, default=0.0) or 1.0
+def _fingers(evidence: Evidence) -> list[FingerRow]:
+    top = max((own.apart.mean for own in evidence.fingers), default=0.0) or 1.0
     rows = []
-    for finger, value in distances.items():
-        errors = (own.get(("truth", name, f"pa_mpvpe_mm/{finger}")) for name in names)
-        texts = tuple("" if score is None else number(score.value) for score in errors)
-        bar = value / top if np.isfinite(value) else 0.0
-        rows.append(FingerRow(finger, number(value), float(bar), texts))
+    known = any(own.theirs for own in evidence.fingers)
+    for own in evidence.fingers:
+        errors: list[str] = []
+        for pair in (own.theirs, own.ours) if known else ():
+            # Where the truth is of the first vertices alone, a finger may have none of them.
+            errors += ["", ""] if pair is None else [number(pair.mean), number(pair.p95)]
+        distance = number(own.apart.mean), number(own.apart.p95)
+        rows.append(FingerRow(own.finger, distance, own.apart.mean / top, tuple(errors)))
     return rows

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from i2uv_edge.bundle import Artifact
+from i2uv_edge.findings import Findings
+from i2uv_edge.plans import Checks, Plan
 from i2uv_edge.report.witness import Evidence
 from i2uv_edge.scores import Report
 from i2uv_edge.spec import GateSpec
@@ -17,6 +19,7 @@ __all__ = [
     "KeptFloat",
     "Material",
     "NetworkEncodings",
+    "Prediction",
     "ProfiledNetwork",
     "ProfiledSource",
     "Section",
@@ -173,6 +176,18 @@ class ProfiledSource:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """Where the bundle's files would run on its target, or with `split` its segments, and when.
+
+    `checks` are what the times rest on.
+    """
+
+    plan: Plan
+    checks: Checks
+    split: bool = False
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything a section may draw on.
 
@@ -186,6 +201,8 @@ class Material:
     evidence : what was kept of the comparison; None if nothing was compared
     tensors : parity inside the networks; None where nothing is quantized
     profiles : what was measured of speed and cost, by source
+    predictions : where it would run; the best plan first, empty where nothing can be predicted
+    findings : which blocks cost how much; None without an analysis
     """
 
     report: Report
@@ -196,13 +213,19 @@ class Material:
     evidence: Evidence | None = None
     tensors: TensorTable | None = None
     profiles: tuple[ProfiledSource, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+    findings: Findings | None = None
 
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page: `template` is filled in with `content`."""
+    """One section of the page: `template` is filled in with `content`.
+
+    `script` names what of `assets/` it needs to run, "" for most.
+    """
 
     anchor: str
     title: str
     template: str
     content: Mapping[str, Any]
+    script: str = ""

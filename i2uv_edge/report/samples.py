@@ -14,18 +14,22 @@ from i2uv_edge.report.scale import colour_scale
 from i2uv_edge.report.witness import Evidence, KeptSample
 from i2uv_edge.tally import SurfaceAtlas
 
-__all__ = ["Drawn", "ShownSample", "anchors", "section"]
+__all__ = ["Drawn", "ShownSample", "anchors", "picture_anchor", "section"]
 
 SIDE = 320
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture and what it is; `image` is empty where there is no mesh to draw."""
+    """A picture and what it is; `image` is empty where there is no mesh to draw.
+
+    `anchor` is where on the page it is, "" if nobody asks.
+    """
 
     title: str
     image: str
     alt: str
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def section(material: Material) -> Section | None:
     scale = colour_scale(nice_ceiling(float(max(ends, default=1.0))))
     shown, places = [], anchors(evidence)
     for sample in evidence.samples:
-        pictures = _pictures(sample, evidence, material.atlas, scale.top)
+        pictures = _pictures(sample, evidence, material.atlas, scale.top, places[sample.id])
         found = deviation(sample.distances)
         shown.append(
             ShownSample(
@@ -81,8 +85,13 @@ def anchors(evidence: Evidence | None) -> dict[str, str]:
     return {sample.id: f"sample-{number}" for number, sample in enumerate(samples)}
 
 
+def picture_anchor(anchor: str) -> str:
+    """The picture without any mesh over it, of the sample that is at `anchor`."""
+    return f"{anchor}-picture"
+
+
 def _pictures(
-    sample: KeptSample, evidence: Evidence, atlas: SurfaceAtlas, top: float
+    sample: KeptSample, evidence: Evidence, atlas: SurfaceAtlas, top: float, anchor: str
 ) -> tuple[Drawn, ...]:
     picture, what = enlarged(sample.picture, SIDE), f"Sample {sample.id}"
     # Where the candidate is off, on its own mesh.
@@ -92,7 +101,7 @@ def _pictures(
         (evidence.candidate, sample.ours, None, f"the mesh of {evidence.candidate} over it"),
         ("distance", sample.ours, tinted, f"the mesh of {evidence.candidate} coloured by distance"),
     )
-    drawn = [Drawn("picture", jpeg(picture), what)]
+    drawn = [Drawn("picture", jpeg(picture), what, picture_anchor(anchor))]
     for title, vertices, tint, alt in meshes:
         made = mesh_over(picture, vertices, atlas.faces, tint)
         drawn.append(Drawn(title, "" if made is None else jpeg(made), f"{what} with {alt}"))

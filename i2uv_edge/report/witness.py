@@ -6,6 +6,7 @@ distances, and a few samples.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,17 @@ from numpy.typing import NDArray
 from i2uv_edge.hand import metrics
 from i2uv_edge.parity import Atlases, Compared
 from i2uv_edge.report.counts import Counts, Ratios
+from i2uv_edge.tally import Surface
 
-__all__ = ["RANKS", "ErrorMap", "Evidence", "KeptSample", "ReportWitness"]
+__all__ = [
+    "RANKS",
+    "ErrorMap",
+    "Evidence",
+    "FingerErrors",
+    "KeptSample",
+    "MeanP95",
+    "ReportWitness",
+]
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -53,7 +63,8 @@ class KeptSample:
     `picture` is (S, S, 3) uint8 RGB; `theirs` and `ours` are the vertices of reference and
     candidate, (V, 3) map units, and `distances` what is between them, (V,) mm. `rank` says which
     it is among the samples by its mean distance: "worst", "best", or one of `RANKS`.
-    `off_truth_mm` is how far the reference is from the truth on average, where there is one.
+    `truth` is (V', 3), of the first vertices or of all, None where nobody knows it; `scale_mm` is
+    how many millimetres a map unit has.
     """
 
     id: str
@@ -62,7 +73,16 @@ class KeptSample:
     theirs: Float32
     ours: Float32
     distances: Float32
-    off_truth_mm: float | None
+    scale_mm: float
+    truth: Float32 | None = None
+
+    @property
+    def off_truth_mm(self) -> float | None:
+        """How far the reference is from the truth on average, nothing aligned."""
+        if self.truth is None:
+            return None
+        apart = metrics.distances(self.theirs[: len(self.truth)], self.truth)
+        return float(apart.mean()) * self.scale_mm
 
     @property
     def mean_mm(self) -> float:
@@ -71,11 +91,34 @@ class KeptSample:
 
 
 @dataclass(frozen=True)
+class MeanP95:
+    """Mean and 95th percentile of distances, mm."""
+
+    mean: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class FingerErrors:
+    """How far the vertices of one finger, or of the palm, are off in all samples.
+
+    `apart` is between reference and candidate, nothing aligned. `theirs` and `ours` are off the
+    truth after alignment, as PA-MPVPE is, None where there is no truth.
+    """
+
+    finger: str
+    apart: MeanP95
+    theirs: MeanP95 | None = None
+    ours: MeanP95 | None = None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything kept of the comparison of `candidate` with `reference`.
 
     `maps` are of every stage; the rest is of `stage`, the last one: `vertex_mean` (V,) mm over the
-    samples, `distances` of all vertices in all samples, and `samples` from the worst on.
+    samples, `distances` of all vertices in all samples, `samples` from the worst on, and `fingers`,
+    which are empty where the atlas knows no joints.
     """
 
     reference: str
@@ -85,6 +128,7 @@ class Evidence:
     vertex_mean: Float64
     distances: Counts
     samples: tuple[KeptSample, ...]
+    fingers: tuple[FingerErrors, ...] = ()
 
 
 class ReportWitness:
@@ -117,6 +161,8 @@ class ReportWitness:
         self._finite = 0
         self._distances = np.zeros(FINE.count + 1, np.int64)
         self._choice = _Choice(kept)
+        surface = Surface(atlases.coarse if stage == "affinenet" else fine)
+        self._fingers = [_Finger(*item) for item in surface.fingers.items()]
 
     def see(self, compared: Compared, /) -> None:
         """Take in one comparison; those of other pairs are none of its business."""
@@ -135,6 +181,18 @@ class ReportWitness:
             self._finite += 1
             self._vertex_sum += distances
             self._distances += np.bincount(FINE.place(distances), minlength=FINE.count + 1)
+            self._see_fingers(compared)
+
+    def _see_fingers(self, compared: Compared) -> None:
+        truth = _truth(compared)
+        off: dict[str, Array] = {"apart": compared.distances}
+        for name, answer in (("theirs", compared.theirs), ("ours", compared.ours)):
+            if truth is not None:
+                predicted = answer.vertices[: len(truth)]
+                aligned = metrics.procrustes(predicted, truth).apply(predicted)
+                off[name] = metrics.distances(aligned, truth) * compared.scale_mm
+        for finger in self._fingers:
+            finger.add(off)
 
     def evidence(self) -> Evidence | None:
         """Sum up; None if the pair was never seen at its stage."""
@@ -149,7 +207,34 @@ class ReportWitness:
             vertex_mean=self._vertex_sum / max(self._finite, 1),
             distances=Counts(FINE.bounds, self._distances),
             samples=samples,
+            fingers=tuple(found for own in self._fingers if (found := own.errors()) is not None),
         )
+
+
+class _Finger:
+    """Sums and counts of one finger's distances, by what they are between."""
+
+    def __init__(self, name: str, vertices: NDArray[np.intp]) -> None:
+        self._name, self._vertices = name, vertices
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, NDArray[np.int64]] = {}
+
+    def add(self, off: Mapping[str, Array]) -> None:
+        """Take in a sample: (V',) mm each, of the first vertices or of all."""
+        for name, distances in off.items():
+            own = distances[self._vertices[self._vertices < len(distances)]]
+            counts = self._counts.setdefault(name, np.zeros(FINE.count + 1, np.int64))
+            counts += np.bincount(FINE.place(own), minlength=len(counts))
+            self._sums[name] = self._sums.get(name, 0.0) + float(own.sum(dtype=np.float64))
+
+    def errors(self) -> FingerErrors | None:
+        """Sum up; None if no sample was finite."""
+        found = {}
+        for name, counts in self._counts.items():
+            if total := int(counts.sum()):
+                p95 = float(FINE.quantile(counts, 0.95))
+                found[name] = MeanP95(self._sums[name] / total, p95)
+        return FingerErrors(self._name, **found) if "apart" in found else None
 
 
 class _TexelSums:
@@ -241,20 +326,23 @@ def _badness(sample: KeptSample) -> float:
 
 
 def _keep(compared: Compared) -> KeptSample:
-    picture, theirs = compared.sample.picture, compared.theirs.vertices
-    off_truth = None
-    if compared.sample.truth is not None:
-        truth = compared.sample.truth
-        target = truth.coarse if truth.fine is None else truth.fine
-        target = target if len(target) == len(theirs) else truth.coarse
-        apart = metrics.distances(theirs[: len(target)], target)
-        off_truth = float(apart.mean()) * compared.scale_mm
+    picture, truth = compared.sample.picture, _truth(compared)
     return KeptSample(
         id=compared.sample.id,
         rank="",
         picture=np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8),
-        theirs=theirs,
+        theirs=compared.theirs.vertices,
         ours=compared.ours.vertices,
         distances=compared.distances,
-        off_truth_mm=off_truth,
+        scale_mm=compared.scale_mm,
+        truth=None if truth is None else np.asarray(truth, np.float32),
     )
+
+
+def _truth(compared: Compared) -> Array | None:
+    """The true vertices of the stage, the coarse ones where the fine are not known."""
+    truth = compared.sample.truth
+    if truth is None:
+        return None
+    target = truth.coarse if truth.fine is None else truth.fine
+    return target if len(target) == len(compared.theirs.vertices) else truth.coarse

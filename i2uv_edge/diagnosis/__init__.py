@@ -1,0 +1,1 @@
+"""What is installed, what works, and what to install for the rest."""
