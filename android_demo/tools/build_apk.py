@@ -131,7 +131,14 @@ def _resources(work: Path, label: str) -> Path:
 def _code(work: Path, tools: Fetched, found: aars.Aars | None) -> None:
     jars = found.jars if found else ()
     classes = compile_app(work, tools, work / "generated", jars)
-    dx = ["java", "-Xmx1g", "-cp", tools.dx, "com.android.dx.command.Main", "--dex"]
+    dx: list[str | Path] = [
+        "java",
+        "-Xmx1g",
+        "-cp",
+        tools.dx,
+        "com.android.dx.command.Main",
+        "--dex",
+    ]
     command = [*dx, f"--min-sdk-version={LEAST_API}", f"--output={work / 'classes.dex'}"]
     try:
         run([*command, classes, *jars])

@@ -19,15 +19,18 @@ final class HandRenderer implements GLSurfaceView.Renderer {
     private static final float[] CORNERS = {0, 0, 1, 0, 0, 1, 1, 1};
 
     private final AssetManager assets;
-    private final Shown shown;
+    private final HandThread hand;
     private final Shown own = new Shown();
     private final Viewport view = new Viewport();
     private final FloatBuffer corners = floats(8);
+    private final FloatBuffer border = floats(8);
     private int version = -1;
     private int width = 1;
     private int height = 1;
     private int pictureProgram;
     private int meshProgram;
+    private int position;
+    private int normal;
     private int texture;
     private int textureWidth;
     private int textureHeight;
@@ -37,17 +40,22 @@ final class HandRenderer implements GLSurfaceView.Renderer {
     private ShortBuffer indices = ByteBuffer.allocateDirect(0).asShortBuffer();
     private int[] faces;
 
-    HandRenderer(AssetManager assets, Shown shown) {
+    HandRenderer(AssetManager assets, HandThread hand) {
         this.assets = assets;
-        this.shown = shown;
+        this.hand = hand;
         corners.put(CORNERS).rewind();
     }
 
     /** Also after the context was lost in the background: everything is made anew. */
     @Override
     public void onSurfaceCreated(GL10 unused, EGLConfig config) {
-        pictureProgram = program("picture");
-        meshProgram = program("mesh");
+        try {
+            pictureProgram = program("picture");
+            meshProgram = program("mesh");
+        } catch (IllegalStateException error) {
+            pictureProgram = 0;
+            hand.say("This phone cannot draw: " + error.getMessage());
+        }
         int[] made = new int[1];
         GLES20.glGenTextures(1, made, 0);
         texture = made[0];
@@ -75,10 +83,10 @@ final class HandRenderer implements GLSurfaceView.Renderer {
 
     @Override
     public void onDrawFrame(GL10 unused) {
-        int now = shown.take(version, own);
+        int now = hand.shown.take(version, own);
         GLES20.glDepthMask(true);
         GLES20.glClear(GLES20.GL_COLOR_BUFFER_BIT | GLES20.GL_DEPTH_BUFFER_BIT);
-        if (own.frame.width == 0) {
+        if (own.frame.width == 0 || pictureProgram == 0) {
             return;
         }
         view.fit(own.frame.width, own.frame.height, width, height, own.mirrored);
@@ -87,6 +95,7 @@ final class HandRenderer implements GLSurfaceView.Renderer {
             upload();
         }
         drawPicture();
+        drawBox();
         if (own.mesh) {
             drawMesh();
         }
@@ -145,18 +154,39 @@ final class HandRenderer implements GLSurfaceView.Renderer {
         GLES20.glDisableVertexAttribArray(corner);
     }
 
-    /** First the depth alone, then the nearest surface: a see-through hand shows no inside. */
-    private void drawMesh() {
+    /** Where the hand is looked for: a frame of the mesh's own program, seen from the front. */
+    private void drawBox() {
+        float left = own.box.left;
+        float top = own.box.top;
+        float right = left + own.box.side;
+        float bottom = top + own.box.side;
+        border.clear();
+        border.put(left).put(top).put(right).put(top);
+        border.put(right).put(bottom).put(left).put(bottom).rewind();
+        useMesh(1f, 1f, 1f, 1f);
+        GLES20.glVertexAttrib3f(normal, 0f, 0f, 1f);
+        GLES20.glEnableVertexAttribArray(position);
+        GLES20.glVertexAttribPointer(position, 2, GLES20.GL_FLOAT, false, 0, border);
+        GLES20.glDrawArrays(GLES20.GL_LINE_LOOP, 0, 4);
+        GLES20.glDisableVertexAttribArray(position);
+    }
+
+    private void useMesh(float red, float green, float blue, float cover) {
         GLES20.glUseProgram(meshProgram);
-        GLES20.glEnable(GLES20.GL_DEPTH_TEST);
         GLES20.glUniform3f(GLES20.glGetUniformLocation(meshProgram, "scale"),
                 view.scaleX, view.scaleY, view.scaleZ);
         GLES20.glUniform2f(
                 GLES20.glGetUniformLocation(meshProgram, "shift"), view.shiftX, view.shiftY);
         GLES20.glUniform4f(
-                GLES20.glGetUniformLocation(meshProgram, "colour"), 0.35f, 0.71f, 0.91f, 0.75f);
-        int position = GLES20.glGetAttribLocation(meshProgram, "position");
-        int normal = GLES20.glGetAttribLocation(meshProgram, "normal");
+                GLES20.glGetUniformLocation(meshProgram, "colour"), red, green, blue, cover);
+        position = GLES20.glGetAttribLocation(meshProgram, "position");
+        normal = GLES20.glGetAttribLocation(meshProgram, "normal");
+    }
+
+    /** First the depth alone, then the nearest surface: a see-through hand shows no inside. */
+    private void drawMesh() {
+        useMesh(0.35f, 0.71f, 0.91f, 0.75f);
+        GLES20.glEnable(GLES20.GL_DEPTH_TEST);
         GLES20.glEnableVertexAttribArray(position);
         GLES20.glEnableVertexAttribArray(normal);
         GLES20.glVertexAttribPointer(position, 3, GLES20.GL_FLOAT, false, 0, positions);

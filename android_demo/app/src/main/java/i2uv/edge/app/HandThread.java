@@ -6,6 +6,7 @@ import android.os.Build;
 import android.os.Handler;
 import android.os.HandlerThread;
 import android.os.SystemClock;
+import android.util.Log;
 import i2uv.edge.core.Box;
 import i2uv.edge.core.BundleException;
 import i2uv.edge.core.Follower;
@@ -23,7 +24,11 @@ import java.util.List;
 final class HandThread implements CameraSource.Listener {
     /** Who is told; on this thread. */
     interface Listener {
+        /** Texts have changed. */
         void onChanged();
+
+        /** There is something new to draw. */
+        void onShown();
 
         void onCameraPicture();
 
@@ -32,7 +37,11 @@ final class HandThread implements CameraSource.Listener {
         void onDump(File packed, String text);
     }
 
-    static final int DUMPED = 64; // pictures at most
+    static final int DUMPED = 24; // pictures at most; a sample has 1 MB
+
+    private static final long REFRESH_MS = 500; // texts that change faster cannot be read
+
+    private static HandThread shared;
 
     final Handler handler;
     final Shown shown = new Shown();
@@ -40,6 +49,9 @@ final class HandThread implements CameraSource.Listener {
 
     /** How the screen is turned, degrees; set by who knows. */
     volatile int display;
+
+    /** What was asked for. */
+    volatile Attempt.Backend backend = Attempt.Backend.AUTO;
 
     volatile boolean frozen;
     volatile boolean leftHand;
@@ -53,7 +65,7 @@ final class HandThread implements CameraSource.Listener {
 
     private final Context context;
     private final Session session;
-    private final Listener listener;
+    private volatile Listener listener;
     private final HandlerThread thread = new HandlerThread("hand");
     private final YuvToRgb converter = new YuvToRgb();
     private final YuvToRgb.Plane[] planes = {
@@ -62,31 +74,59 @@ final class HandThread implements CameraSource.Listener {
     private final Frame frame = new Frame();
     private final Box guide = new Box();
     private final Box box = new Box();
+    private volatile boolean started;
     private Follower follower;
     private boolean following;
     private int still = -1;
-    private long told;
+    private long refreshed;
 
-    HandThread(Context context, Listener listener) {
+    /** One for the process: an activity may be made anew while the networks run. */
+    static synchronized HandThread of(Context context) {
+        if (shared == null) {
+            shared = new HandThread(context.getApplicationContext());
+        }
+        return shared;
+    }
+
+    private HandThread(Context context) {
         this.context = context;
-        this.listener = listener;
         session = new Session(new Phone(context));
         thread.start();
         handler = new Handler(thread.getLooper());
         camera = new CameraSource(context, handler, this);
     }
 
-    void start(final Attempt.Backend backend) {
-        post(new Runnable() {
+    /** Who is told from now on; null for nobody. */
+    void tell(Listener listener) {
+        this.listener = listener;
+    }
+
+    /** Shows a text until something else is asked for. */
+    void say(String text) {
+        message = text;
+        changed();
+    }
+
+    /** Once in the life of a process, or after it was finished. */
+    void start() {
+        if (!started) {
+            choose(backend);
+        }
+    }
+
+    void choose(final Attempt.Backend wanted) {
+        started = true;
+        backend = wanted;
+        post("Looking for a way to run the networks", new Runnable() {
             @Override
             public void run() {
-                session.start(backend);
+                session.start(wanted);
             }
         });
     }
 
     void rest() {
-        post(new Runnable() {
+        post("", new Runnable() {
             @Override
             public void run() {
                 session.rest();
@@ -95,7 +135,7 @@ final class HandThread implements CameraSource.Listener {
     }
 
     void resume() {
-        post(new Runnable() {
+        post("", new Runnable() {
             @Override
             public void run() {
                 session.resume();
@@ -104,7 +144,7 @@ final class HandThread implements CameraSource.Listener {
     }
 
     void lowMemory() {
-        post(new Runnable() {
+        post("", new Runnable() {
             @Override
             public void run() {
                 session.lowMemory();
@@ -113,7 +153,7 @@ final class HandThread implements CameraSource.Listener {
     }
 
     void clearMarks() {
-        post(new Runnable() {
+        post("Trying every way again", new Runnable() {
             @Override
             public void run() {
                 session.clearMarks();
@@ -123,7 +163,7 @@ final class HandThread implements CameraSource.Listener {
 
     /** Shows the next of the bundle's pictures. */
     void nextStill() {
-        post(new Runnable() {
+        post("", new Runnable() {
             @Override
             public void run() {
                 still++;
@@ -133,7 +173,7 @@ final class HandThread implements CameraSource.Listener {
     }
 
     void dump() {
-        post(new Runnable() {
+        post("Writing a dump", new Runnable() {
             @Override
             public void run() {
                 File folder = Dumps.folder(context);
@@ -141,44 +181,40 @@ final class HandThread implements CameraSource.Listener {
                     String device = Build.MANUFACTURER + " " + Build.MODEL;
                     int count = session.dump(new Dumps.PhoneDecoder(), DUMPED, folder, device);
                     String text = count + " samples in " + folder;
-                    listener.onDump(Dumps.pack(context, folder), text);
+                    dumped(Dumps.pack(context, folder), text);
                 } catch (IOException error) {
-                    listener.onDump(null, "No dump: " + error.getMessage());
+                    dumped(null, "No dump: " + error.getMessage());
                 }
             }
         });
     }
 
-    /** Ends after all that was posted. */
-    void quit() {
-        handler.post(new Runnable() {
+    /** Gives up camera and networks; a new start brings them back. */
+    void finish() {
+        started = false;
+        post("", new Runnable() {
             @Override
             public void run() {
                 camera.close();
                 session.close();
             }
         });
-        thread.quitSafely();
     }
 
     @Override
     public void onPicture(Image image, int sensorDegrees, boolean front) {
-        listener.onCameraPicture();
+        Listener told = listener;
+        if (told != null) {
+            told.onCameraPicture();
+        }
         if (frozen) {
             return;
         }
-        long start = System.nanoTime();
-        Image.Plane[] given = image.getPlanes();
-        for (int i = 0; i < planes.length; i++) {
-            planes[i].set(
-                    given[i].getBuffer(), given[i].getRowStride(), given[i].getPixelStride());
-        }
-        int turns = Orientation.quarterTurns(sensorDegrees, display, front);
-        converter.convert(planes[0], planes[1], planes[2],
-                image.getWidth() & ~1, image.getHeight() & ~1, turns, frame);
-        HandPipeline pipeline = session.pipeline();
-        if (pipeline != null) {
-            pipeline.rate.stage(HandPipeline.Stage.CONVERT.ordinal(), System.nanoTime() - start);
+        try {
+            convert(image, Orientation.quarterTurns(sensorDegrees, display, front));
+        } catch (RuntimeException error) {
+            say("A picture of the camera cannot be used: " + error);
+            return;
         }
         guide.inside(frame.width, frame.height);
         if (!follow || !following) {
@@ -189,7 +225,25 @@ final class HandThread implements CameraSource.Listener {
 
     @Override
     public void onLost(String why) {
-        listener.onCameraLost(why);
+        Listener told = listener;
+        if (told != null) {
+            told.onCameraLost(why);
+        }
+    }
+
+    private void convert(Image image, int turns) {
+        long start = System.nanoTime();
+        Image.Plane[] given = image.getPlanes();
+        for (int i = 0; i < planes.length; i++) {
+            planes[i].set(
+                    given[i].getBuffer(), given[i].getRowStride(), given[i].getPixelStride());
+        }
+        converter.convert(planes[0], planes[1], planes[2],
+                image.getWidth() & ~1, image.getHeight() & ~1, turns, frame);
+        HandPipeline pipeline = session.pipeline();
+        if (pipeline != null) {
+            pipeline.rate.stage(HandPipeline.Stage.CONVERT.ordinal(), System.nanoTime() - start);
+        }
     }
 
     private void showStill() {
@@ -199,7 +253,7 @@ final class HandThread implements CameraSource.Listener {
         try {
             List<String> ids = session.bundle().pictures();
             if (ids.isEmpty()) {
-                message = "No pictures were placed with the bundle";
+                say("No pictures were placed with the bundle");
                 return;
             }
             byte[] file = session.bundle().picture(ids.get(still % ids.size()));
@@ -229,35 +283,59 @@ final class HandThread implements CameraSource.Listener {
         } else {
             shown.put(frame, mirrored, box, null, null, null);
         }
+        Listener told = listener;
+        if (told != null) {
+            told.onShown();
+        }
         long now = SystemClock.uptimeMillis();
-        if (!done || !live || now - told > 500) {
-            told = now;
-            tell();
+        if (!done || !live || now - refreshed > REFRESH_MS) {
+            refreshed = now;
+            refresh();
         }
     }
 
-    private void tell() {
+    private void refresh() {
         status = session.status();
         log = session.log();
         if (!session.message().isEmpty()) {
             message = session.message();
         }
-        listener.onChanged();
+        changed();
     }
 
-    /** Work that ends with the screen told; whatever it throws ends in a message. */
-    private void post(final Runnable work) {
+    private void changed() {
+        Listener told = listener;
+        if (told != null) {
+            told.onChanged();
+        }
+    }
+
+    private void dumped(File packed, String text) {
+        Listener told = listener;
+        if (told != null) {
+            told.onDump(packed, text);
+        }
+    }
+
+    /** Work that may take long; whatever goes wrong in it ends in a message, and not the app. */
+    private void post(final String doing, final Runnable work) {
         handler.post(new Runnable() {
             @Override
             public void run() {
-                message = "";
+                say(doing);
                 try {
                     work.run();
+                    if (message.equals(doing)) {
+                        message = "";
+                    }
+                } catch (RuntimeException error) {
+                    Log.e(Phone.TAG, doing, error);
+                    message = "This went wrong: " + error;
                 } catch (OutOfMemoryError error) {
                     session.close();
                     message = "There is not enough memory";
                 }
-                tell();
+                refresh();
             }
         });
     }

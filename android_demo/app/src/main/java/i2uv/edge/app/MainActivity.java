@@ -5,6 +5,7 @@ import android.app.Activity;
 import android.content.ClipData;
 import android.content.Intent;
 import android.content.pm.PackageManager;
+import android.content.res.Configuration;
 import android.graphics.Color;
 import android.net.Uri;
 import android.opengl.GLSurfaceView;
@@ -22,7 +23,6 @@ import android.widget.LinearLayout;
 import android.widget.TextView;
 import android.widget.Toast;
 import i2uv.edge.demo.R;
-import i2uv.edge.engine.Attempt;
 import i2uv.edge.engine.CameraFlow;
 import java.io.File;
 
@@ -36,7 +36,6 @@ public final class MainActivity extends Activity implements HandThread.Listener 
     private GLSurfaceView surface;
     private TextView status;
     private TextView message;
-    private Attempt.Backend backend = Attempt.Backend.AUTO;
     private boolean front;
     private boolean still;
     private boolean log;
@@ -46,11 +45,11 @@ public final class MainActivity extends Activity implements HandThread.Listener 
     protected void onCreate(Bundle saved) {
         super.onCreate(saved);
         getWindow().addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
-        hand = new HandThread(getApplicationContext(), this);
+        hand = HandThread.of(this);
         surface = new GLSurfaceView(this);
         surface.setEGLContextClientVersion(2);
         surface.setEGLConfigChooser(8, 8, 8, 8, 16, 0);
-        surface.setRenderer(new HandRenderer(getAssets(), hand.shown));
+        surface.setRenderer(new HandRenderer(getAssets(), hand));
         surface.setRenderMode(GLSurfaceView.RENDERMODE_WHEN_DIRTY);
         FrameLayout root = new FrameLayout(this);
         root.addView(surface);
@@ -62,7 +61,8 @@ public final class MainActivity extends Activity implements HandThread.Listener 
         root.addView(row, new FrameLayout.LayoutParams(ViewGroup.LayoutParams.MATCH_PARENT,
                 ViewGroup.LayoutParams.WRAP_CONTENT, Gravity.BOTTOM));
         setContentView(root);
-        hand.start(backend);
+        hand.tell(this);
+        hand.start();
     }
 
     @Override
@@ -70,7 +70,6 @@ public final class MainActivity extends Activity implements HandThread.Listener 
         super.onStart();
         surface.onResume();
         hand.resume();
-        turned();
         act(flow.shown(permitted()));
     }
 
@@ -84,12 +83,15 @@ public final class MainActivity extends Activity implements HandThread.Listener 
 
     @Override
     protected void onDestroy() {
-        hand.quit();
+        hand.tell(null);
+        if (isFinishing()) {
+            hand.finish();
+        }
         super.onDestroy();
     }
 
     @Override
-    public void onConfigurationChanged(android.content.res.Configuration configuration) {
+    public void onConfigurationChanged(Configuration configuration) {
         super.onConfigurationChanged(configuration);
         turned();
     }
@@ -97,8 +99,10 @@ public final class MainActivity extends Activity implements HandThread.Listener 
     @Override
     public void onTrimMemory(int level) {
         super.onTrimMemory(level);
-        if (level >= TRIM_MEMORY_RUNNING_LOW) {
+        if (level >= TRIM_MEMORY_BACKGROUND) {
             hand.lowMemory();
+        } else if (level == TRIM_MEMORY_RUNNING_CRITICAL) {
+            hand.say(getString(R.string.short_memory));
         }
     }
 
@@ -117,8 +121,7 @@ public final class MainActivity extends Activity implements HandThread.Listener 
 
     @Override
     public void onChanged() {
-        surface.requestRender();
-        ui(new Runnable() {
+        runOnUiThread(new Runnable() {
             @Override
             public void run() {
                 refresh();
@@ -127,10 +130,14 @@ public final class MainActivity extends Activity implements HandThread.Listener 
     }
 
     @Override
-    public void onCameraPicture() {
+    public void onShown() {
         surface.requestRender();
+    }
+
+    @Override
+    public void onCameraPicture() {
         if (flow.state() != CameraFlow.State.RUNNING) {
-            ui(new Runnable() {
+            runOnUiThread(new Runnable() {
                 @Override
                 public void run() {
                     flow.picture();
@@ -142,7 +149,7 @@ public final class MainActivity extends Activity implements HandThread.Listener 
 
     @Override
     public void onCameraLost(final String why) {
-        ui(new Runnable() {
+        runOnUiThread(new Runnable() {
             @Override
             public void run() {
                 act(flow.lost(why, SystemClock.uptimeMillis()));
@@ -158,7 +165,7 @@ public final class MainActivity extends Activity implements HandThread.Listener 
 
     @Override
     public void onDump(final File packed, final String text) {
-        ui(new Runnable() {
+        runOnUiThread(new Runnable() {
             @Override
             public void run() {
                 Toast.makeText(MainActivity.this, text, Toast.LENGTH_LONG).show();
@@ -183,16 +190,15 @@ public final class MainActivity extends Activity implements HandThread.Listener 
 
     private LinearLayout buttons() {
         final LinearLayout row = new LinearLayout(this);
-        final Button choose = button(row, Attempt.Backend.AUTO.label);
+        final Button choose = button(row, hand.backend.label);
         choose.setOnClickListener(new View.OnClickListener() {
             @Override
             public void onClick(View view) {
-                backend = backend.next();
-                choose.setText(backend.label);
-                hand.start(backend);
+                hand.choose(hand.backend.next());
+                choose.setText(hand.backend.label);
             }
         });
-        final Button freeze = button(row, getString(R.string.freeze));
+        final Button freeze = button(row, getString(hand.frozen ? R.string.go_on : R.string.freeze));
         freeze.setOnClickListener(new View.OnClickListener() {
             @Override
             public void onClick(View view) {
@@ -232,7 +238,8 @@ public final class MainActivity extends Activity implements HandThread.Listener 
                 act(flow.still(false, permitted()));
             }
         });
-        final Button side = button(row, getString(R.string.right_hand));
+        final Button side = button(
+                row, getString(hand.leftHand ? R.string.left_hand : R.string.right_hand));
         side.setOnClickListener(new View.OnClickListener() {
             @Override
             public void onClick(View view) {
@@ -240,7 +247,8 @@ public final class MainActivity extends Activity implements HandThread.Listener 
                 side.setText(hand.leftHand ? R.string.left_hand : R.string.right_hand);
             }
         });
-        final Button follow = button(row, getString(R.string.guide));
+        final Button follow = button(
+                row, getString(hand.follow ? R.string.follow : R.string.guide));
         follow.setOnClickListener(new View.OnClickListener() {
             @Override
             public void onClick(View view) {
@@ -295,6 +303,7 @@ public final class MainActivity extends Activity implements HandThread.Listener 
     }
 
     private void refresh() {
+        turned(); // half a turn comes without a change of configuration
         String shown = hand.status;
         status.setText(log ? shown + "\n\n" + hand.log : shown);
         String said = hand.message;
@@ -358,9 +367,5 @@ public final class MainActivity extends Activity implements HandThread.Listener 
                 hand.display = 0;
                 break;
         }
-    }
-
-    private void ui(Runnable work) {
-        runOnUiThread(work);
     }
 }

@@ -29,7 +29,7 @@ final class TrialClient implements Trial {
     @Override
     public Outcome run(Attempt attempt) {
         Asking asking = new Asking(attempt);
-        Intent service = new Intent(context, TrialService.class);
+        Intent service = new Intent(context, TrialService.of(attempt));
         try {
             if (!context.bindService(service, asking, Context.BIND_AUTO_CREATE)) {
                 return Outcome.failed("the trial process could not be started");
@@ -76,7 +76,7 @@ final class TrialClient implements Trial {
         public void onServiceConnected(ComponentName name, IBinder binder) {
             Message message = Message.obtain();
             message.replyTo = here;
-            message.getData().putString(TrialService.ATTEMPT, attempt.name());
+            message.what = attempt.ordinal();
             try {
                 new Messenger(binder).send(message);
             } catch (RemoteException error) {

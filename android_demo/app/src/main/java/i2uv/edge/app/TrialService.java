@@ -16,12 +16,44 @@ import i2uv.edge.engine.Attempt;
 import i2uv.edge.engine.GoldenTrial;
 import i2uv.edge.engine.Trial;
 
-/** Tries delegates, in a process of its own that may crash. */
-public final class TrialService extends Service {
-    static final String ATTEMPT = "attempt";
+/**
+ * Tries a way of running, in a process of its own that may crash. Each way has its own: the DSP's
+ * protection domain is chosen once in the life of a process.
+ */
+public abstract class TrialService extends Service {
+    /** In the manifest, so public. */
+    public static final class DspUnsigned extends TrialService {}
+
+    /** In the manifest, so public. */
+    public static final class DspSigned extends TrialService {}
+
+    /** In the manifest, so public. */
+    public static final class DspAdaptive extends TrialService {}
+
+    /** In the manifest, so public. */
+    public static final class Gpu extends TrialService {}
+
+    /** In the manifest, so public. */
+    public static final class Cpu extends TrialService {}
+
     static final String LOADED = "loaded";
     static final String TEXT = "text";
     static final String PROCESS = "process";
+
+    static Class<? extends TrialService> of(Attempt attempt) {
+        switch (attempt) {
+            case DSP_UNSIGNED:
+                return DspUnsigned.class;
+            case DSP_SIGNED:
+                return DspSigned.class;
+            case DSP_ADAPTIVE:
+                return DspAdaptive.class;
+            case GPU:
+                return Gpu.class;
+            default:
+                return Cpu.class;
+        }
+    }
 
     private HandlerThread thread;
     private Messenger messenger;
@@ -41,8 +73,9 @@ public final class TrialService extends Service {
 
     @Override
     public void onDestroy() {
-        thread.quitSafely();
         super.onDestroy();
+        // What a runtime has loaded stays in the process, and the next trial has to begin without it.
+        android.os.Process.killProcess(android.os.Process.myPid());
     }
 
     private final class Answering extends Handler {
@@ -54,7 +87,7 @@ public final class TrialService extends Service {
         public void handleMessage(Message asked) {
             // First who is asked, so that it can be ended should it never answer.
             answer(asked.replyTo, false, "");
-            Attempt attempt = Attempt.valueOf(asked.getData().getString(ATTEMPT));
+            Attempt attempt = Attempt.values()[asked.what];
             Trial.Outcome outcome;
             try {
                 Phone phone = new Phone(TrialService.this);

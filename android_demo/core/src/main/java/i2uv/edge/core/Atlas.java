@@ -13,6 +13,8 @@ public final class Atlas {
     /** (V, 3) metres, of the hand at rest. */
     public final float[] template;
 
+    private static final int MOST = 65536; // an index on the screen has 16 bits
+
     private final int taps;
     private final int[] texel;
     private final float[] weight;
@@ -32,6 +34,9 @@ public final class Atlas {
         Npz.Array index = array(arrays, prefix + "texel_index", -1);
         Npz.Array weight = array(arrays, prefix + "texel_weight", index.shape[1]);
         int count = index.shape[0];
+        if (count > MOST) {
+            throw fault("it has " + count + " vertices, more than " + MOST);
+        }
         int[] texel = index.ints();
         for (int i = 0; i < texel.length; i++) {
             inside(texel[i], mapSide * mapSide, prefix + "texel_index");

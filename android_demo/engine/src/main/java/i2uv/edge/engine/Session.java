@@ -178,10 +178,13 @@ public final class Session {
             made.append(" (").append(wanted.label).append(" was asked for, see the log)");
         }
         made.append(String.format(Locale.ROOT, "\n%.1f fps", choice.pipeline.rate.perSecond()));
+        double total = 0;
         for (HandPipeline.Stage stage : HandPipeline.Stage.values()) {
             double taken = choice.pipeline.rate.milliseconds(stage.ordinal());
+            total += taken;
             made.append(String.format(Locale.ROOT, "\n%s %.1f ms", stage.label, taken));
         }
+        made.append(String.format(Locale.ROOT, "\ntogether %.1f ms", total));
         return made.toString();
     }
 

@@ -38,7 +38,7 @@ public final class TfliteLoader implements NetworkLoader {
             delegate = delegate(attempt, model.file);
             Interpreter.Options options = new Interpreter.Options();
             options.setNumThreads(THREADS);
-            options.setUseXNNPACK(attempt == Attempt.CPU);
+            options.setUseXNNPACK(true); // for what a delegate leaves, too
             if (delegate != null) {
                 options.addDelegate(delegate);
             }

@@ -50,6 +50,7 @@ public final class PreviewMain {
                 Viewport view = new Viewport();
                 view.fit(frame.width, frame.height, width, height, mirrored);
                 screen.picture(frame, view);
+                screen.box(box, view);
                 screen.mesh(pipeline.placed(), pipeline.normals(), bundle.fine.faces, view);
                 Graphics2D pen = sheet.createGraphics();
                 pen.drawImage(screen.image, i % COLUMNS * width, i / COLUMNS * height, null);

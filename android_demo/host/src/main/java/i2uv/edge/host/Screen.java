@@ -1,7 +1,9 @@
 package i2uv.edge.host;
 
+import i2uv.edge.core.Box;
 import i2uv.edge.core.Frame;
 import i2uv.edge.core.Viewport;
+import java.awt.Graphics2D;
 import java.awt.image.BufferedImage;
 import java.util.Arrays;
 
@@ -33,6 +35,24 @@ final class Screen {
                 }
             }
         }
+    }
+
+    void box(Box box, Viewport view) {
+        int left = column(box.left, view);
+        int right = column(box.left + box.side, view);
+        int top = row(box.top, view);
+        int bottom = row(box.top + box.side, view);
+        Graphics2D pen = image.createGraphics();
+        pen.drawRect(Math.min(left, right), top, Math.abs(right - left) - 1, bottom - top - 1);
+        pen.dispose();
+    }
+
+    private int column(int x, Viewport view) {
+        return Math.round((x * view.scaleX + view.shiftX + 1) / 2 * image.getWidth());
+    }
+
+    private int row(int y, Viewport view) {
+        return Math.round((1 - y * view.scaleY - view.shiftY) / 2 * image.getHeight());
     }
 
     void mesh(float[] placed, float[] normals, int[] faces, Viewport view) {
