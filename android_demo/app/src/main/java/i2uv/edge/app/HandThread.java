@@ -96,9 +96,16 @@ final class HandThread implements CameraSource.Listener {
         camera = new CameraSource(context, handler, this);
     }
 
-    /** Who is told from now on; null for nobody. */
+    /** Who is told from now on. */
     void tell(Listener listener) {
         this.listener = listener;
+    }
+
+    /** Nobody is told any more, unless somebody else is by now. */
+    void tellNoMore(Listener gone) {
+        if (listener == gone) {
+            listener = null;
+        }
     }
 
     /** Shows a text until something else is asked for. */

@@ -83,7 +83,7 @@ public final class MainActivity extends Activity implements HandThread.Listener 
 
     @Override
     protected void onDestroy() {
-        hand.tell(null);
+        hand.tellNoMore(this);
         if (isFinishing()) {
             hand.finish();
         }
