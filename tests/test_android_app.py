@@ -22,6 +22,8 @@ import pytest
 import toolchain
 from android_toys import write_aars
 from check_apk import check
+from model_toys import Toy
+from model_toys import run as run_cli
 
 from i2uv_edge.cli import main as cli
 from i2uv_edge.dumps import DumpRunner
@@ -31,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "build" / "sd865"
 SHADERS = sorted((toolchain.DEMO / "app/src/main/assets/shaders").iterdir())
 BUILD_SECONDS = 60.0
+UNIT_MM = 250.0  # more than a crop ever is wide
 
 pytestmark = pytest.mark.android
 
@@ -206,7 +209,41 @@ def test_a_dump_says_the_same_as_the_golden_outputs(dumped: Path, bundle: Path) 
         wanted, made = golden.sample(name), ours.sample(name)
         assert np.abs(wanted["input"] - made["input"]).max() <= 6 / 255
         apart = np.linalg.norm(wanted["vertices"] - made["vertices"], axis=1).mean()
-        assert apart * 250 < 0.5
+        assert apart * UNIT_MM < 0.5
+
+
+def off_golden_mm(code: host.Code, bundle: Path, scratch: Path) -> float:
+    """How far the vertices of Java and this machine's LiteRT are from the golden ones at most."""
+    host.dump(code, bundle, scratch / "dump", 0)
+    golden, ours = DumpRunner(bundle / "golden"), DumpRunner(scratch / "dump")
+    assert golden.ids == ours.ids
+    worst = 0.0
+    for name in golden.ids:
+        wanted, made = golden.sample(name), ours.sample(name)
+        assert wanted.keys() == made.keys()
+        assert np.array_equal(wanted["input"], made["input"])
+        worst = max(worst, float(np.abs(wanted["vertices"] - made["vertices"]).max()) * UNIT_MM)
+    return worst
+
+
+def test_golden_pictures_come_out_of_java_and_litert_as_of_python(
+    code: host.Code, bundle: Path, tmp_path: Path
+) -> None:
+    assert off_golden_mm(code, bundle, tmp_path) < 0.01
+
+
+@pytest.mark.usefixtures("toy_world")
+@pytest.mark.parametrize("kind", ["int8 outside, other sizes", "no SRNet"])
+def test_bundles_of_other_kinds_need_no_other_code(
+    code: host.Code, toy: Toy, tmp_path: Path, kind: str
+) -> None:
+    other = tmp_path / "bundle"
+    if kind == "no SRNet":
+        weights = ("--checkpoint", str(toy.affinenet_weights))
+        run_cli("export", str(toy.affinenet), *weights, "-o", str(other))
+    else:
+        toy.export(other, "--recipe", "w8a8-strict")
+    assert off_golden_mm(code, other, tmp_path) < 0.01
 
 
 def test_a_dump_of_another_bundle_is_refused(dumped: Path, bundle: Path, tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ def junit(code: Code, bundle: Path, *, dex: Path | None = None) -> str:
 
 
 def dump(code: Code, bundle: Path, output: Path, samples: int = SAMPLES) -> None:
-    """Write a dump of the first pictures, as the app does, with LiteRT in a process beside it."""
+    """Write a dump as the app does, with LiteRT in a process beside it.
+
+    Of the first so many pictures, or of the golden samples where `samples` is 0.
+    """
     _main(code, "DumpMain", bundle, output, samples)
 
 

@@ -47,4 +47,20 @@ public final class Dumper {
         dump.close(bundle.sha256, source);
         return count;
     }
+
+    /**
+     * Writes a dump of the golden samples, whose pictures are there as the networks take them: what
+     * differs from the golden outputs then comes of no decoder and no crop.
+     */
+    public static void writeGolden(
+            Bundle bundle, HandPipeline pipeline, File folder, String source)
+            throws BundleException, IOException {
+        Dump dump = new Dump(folder);
+        for (Bundle.Golden sample : bundle.golden()) {
+            pipeline.runPicture(sample.picture);
+            dump.sample(sample.id);
+            pipeline.dump(dump);
+        }
+        dump.close(bundle.sha256, source);
+    }
 }

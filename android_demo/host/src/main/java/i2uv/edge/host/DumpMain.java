@@ -7,7 +7,10 @@ import i2uv.edge.engine.HandPipeline;
 import java.io.File;
 import java.util.Arrays;
 
-/** Writes the dump that the app would write: {@code DumpMain BUNDLE OUT COUNT COMMAND...}. */
+/**
+ * Writes the dump that the app would write: {@code DumpMain BUNDLE OUT COUNT COMMAND...}; of the
+ * golden samples where the count is 0.
+ */
 public final class DumpMain {
     private DumpMain() {}
 
@@ -16,9 +19,15 @@ public final class DumpMain {
         String[] command = Arrays.copyOfRange(arguments, 3, arguments.length);
         HandPipeline pipeline =
                 HandPipeline.load(bundle, new BridgeLoader(command), Attempt.CPU);
+        File folder = new File(arguments[1]);
+        int count = Integer.parseInt(arguments[2]);
+        String source = "desktop JVM, LiteRT x86-64";
         try {
-            Dumper.write(bundle, pipeline, new DesktopDecoder(), Integer.parseInt(arguments[2]),
-                    new File(arguments[1]), "desktop JVM, LiteRT x86-64");
+            if (count == 0) {
+                Dumper.writeGolden(bundle, pipeline, folder, source);
+            } else {
+                Dumper.write(bundle, pipeline, new DesktopDecoder(), count, folder, source);
+            }
         } finally {
             pipeline.close();
         }
