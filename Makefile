@@ -15,7 +15,7 @@ DESCRIPTION := setup.cfg pyproject.toml constraints.txt
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help export test test-slow lint check bench ablation photographs asset clean
-.PHONY: apk android-packages android-test
+.PHONY: apk android-packages android-test bundle
 .DELETE_ON_ERROR:
 
 help:
@@ -69,13 +69,13 @@ photographs: $(VENV)/installed-run
 	$(BIN)/python benchmarks/photographs.py '$(PHOTOGRAPHS)' $(ARGS)
 
 # See android_demo/README.md. Without AARS the app has no runtime and says so.
-apk: $(VENV)/installed-dev build/sd865/manifest.json
+apk: bundle
 	$(BIN)/python android_demo/tools/place_bundle.py build/sd865
 	$(BIN)/python android_demo/tools/build_apk.py -o $(APK) $(if $(AARS),--aars '$(AARS)')
 	$(BIN)/python android_demo/tools/check_apk.py $(APK)
 
 # The first line, so that nothing is skipped here for want of a package.
-android-test: $(VENV)/installed-dev build/sd865/manifest.json
+android-test: bundle
 	$(BIN)/python android_demo/tools/toolchain.py
 	$(BIN)/python -m pytest -q -n 0 -m android tests/test_android_*.py
 
@@ -84,8 +84,9 @@ android-packages: $(VENV)/installed-dev
 	apt-get install --yes --no-install-recommends \
 		$$($(BIN)/python android_demo/tools/toolchain.py --packages)
 
-build/sd865/manifest.json: $(VENV)/installed-dev
-	$(BIN)/i2uv-edge export --force
+# Whatever bundle is there is taken; a new one is made where there is none.
+bundle: $(VENV)/installed-dev
+	test -f build/sd865/report.json || $(BIN)/i2uv-edge export
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

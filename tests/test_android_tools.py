@@ -159,10 +159,10 @@ def test_a_layer_imports_what_is_below_it_alone(layer: str, allowed: tuple[str, 
     assert strange == set()
 
 
-def test_the_tools_print_in_main_alone() -> None:
+def test_the_tools_print_where_a_command_ends_alone() -> None:
     for path in sorted((DEMO / "tools").glob("*.py")):
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and node.name != "main":
+            if isinstance(node, ast.FunctionDef) and node.name not in ("main", "ended"):
                 called = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
                 assert "print" not in called, f"{path.name}: {node.name}"
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import aars
 from place_bundle import ASSETS
-from toolchain import DEMO, FRAMEWORK, Fetched, fetched, require, run, sources
+from toolchain import DEMO, FRAMEWORK, Fetched, ended, fetched, require, run, sources
 
 from i2uv_edge.bundle import MANIFEST
 from i2uv_edge.device.debian_files import cache_folder
-from i2uv_edge.errors import ConversionError, I2uvError, InputError
+from i2uv_edge.errors import ConversionError, InputError
 
 __all__ = ["LEAST_API", "OUTPUT", "PACKAGE", "build", "compile_app"]
 
@@ -176,15 +176,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--aars", type=Path, metavar="FOLDER", help="the runtime's AARs")
     parser.add_argument("-o", "--output", type=Path, metavar="APK")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         built = build(options.aars, options.output)
-    except I2uvError as error:
-        print(f"build_apk: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"apk     {built}, {built.stat().st_size / 1e6:.1f} MB")
-    if options.aars is None:
-        print("        without a runtime: it shows that it has none; --aars FOLDER packages one")
-    return 0
+        print(f"apk     {built}, {built.stat().st_size / 1e6:.1f} MB")
+        if options.aars is None:
+            print("        without a runtime, as it says on its screen; --aars FOLDER packages one")
+
+    return ended("build_apk", work)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from aars import ABI, V66_LIBRARIES
 from build_apk import LEAST_API, PACKAGE
-from toolchain import require, run
+from toolchain import ended, require, run
 
 from i2uv_edge.bundle import MANIFEST
-from i2uv_edge.errors import ConversionError, DamagedError, I2uvError
+from i2uv_edge.errors import ConversionError, DamagedError
 
 __all__ = ["Checked", "check"]
 
@@ -164,17 +164,16 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     apk = Path(arguments[0])
-    try:
+
+    def work() -> None:
         checked = check(apk)
         if checked.faults:
             listed = "\n".join(f"  {fault}" for fault in checked.faults)
             raise ConversionError(f"{apk} is not as it should be:\n{listed}")
-    except I2uvError as error:
-        print(f"check_apk: {error}", file=sys.stderr)
-        return error.exit_code
-    runtime = "with a runtime" if checked.has_runtime else "no runtime in it"
-    print(f"checked {apk}: {', '.join(checked.done)}; {runtime}")
-    return 0
+        runtime = "with a runtime" if checked.has_runtime else "no runtime in it"
+        print(f"checked {apk}: {', '.join(checked.done)}; {runtime}")
+
+    return ended("check_apk", work)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from toolchain import ended
 
 from i2uv_edge import comparison
 from i2uv_edge.bundle import Bundle
 from i2uv_edge.data.pictures import Box, crop, read_picture
 from i2uv_edge.dumps import DumpRunner
-from i2uv_edge.errors import I2uvError, UsageError
+from i2uv_edge.errors import UsageError
 from i2uv_edge.hand.metrics import vertex_normals
 from i2uv_edge.runners import Port, TfliteRunner
 
@@ -183,12 +184,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    try:
-        write(Path(arguments[0]), Path(arguments[1]))
-    except I2uvError as error:
-        print(f"golden_vectors: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return ended("golden_vectors", lambda: write(Path(arguments[0]), Path(arguments[1])))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import golden_vectors
-from toolchain import JUNIT, require, run, sources
+from toolchain import JUNIT, ended, require, run, sources
 
-from i2uv_edge.errors import ConversionError, I2uvError
+from i2uv_edge.errors import ConversionError
 
 __all__ = ["Code", "compiled", "dump", "junit", "preview"]
 
@@ -147,7 +147,8 @@ def main(arguments: Sequence[str]) -> int:
     commands.choices["test"].add_argument("--dex", type=Path, metavar="APK")
     commands.choices["dump"].add_argument("--samples", type=int, default=SAMPLES)
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         with compiled() as code:
             if options.command == "test":
                 print(junit(code, options.bundle, dex=options.dex).strip())
@@ -155,10 +156,8 @@ def main(arguments: Sequence[str]) -> int:
                 dump(code, options.bundle, options.output, options.samples)
             else:
                 preview(code, options.bundle, options.output)
-    except I2uvError as error:
-        print(f"host: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return ended("host", work)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolchain import DEMO
+from toolchain import DEMO, ended
 
 from i2uv_edge.atomic import write_folder
 from i2uv_edge.bundle import MANIFEST, Bundle
-from i2uv_edge.errors import GateError, I2uvError, InputError, UsageError
+from i2uv_edge.errors import GateError, InputError, UsageError
 
 __all__ = ["ASSETS", "PICTURES", "place"]
 
@@ -100,13 +100,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--pictures", type=int, default=PICTURES, metavar="N")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         placed = place(options.bundle, pictures=options.pictures)
-    except I2uvError as error:
-        print(f"place_bundle: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"placed  {len(placed)} files in {ASSETS}")
-    return 0
+        print(f"placed  {len(placed)} files in {ASSETS}")
+
+    return ended("place_bundle", work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from i2uv_edge.device import debian_files
 from i2uv_edge.device.debian_files import DebianFile
 from i2uv_edge.errors import ConversionError, I2uvError, MissingDependencyError
 
-__all__ = ["DEMO", "Fetched", "fetched", "missing_packages", "require", "run", "sources"]
+__all__ = ["DEMO", "Fetched", "ended", "fetched", "missing_packages", "require", "run", "sources"]
 
 DEMO = Path(__file__).resolve().parents[1]
 PINS = Path(__file__).with_name("debian_packages.toml")
@@ -128,6 +128,16 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (DEMO / folder).rglob("*.java"))
 
 
+def ended(tool: str, work: Callable[[], None]) -> int:
+    """Do what a command is for and return its exit code; an error of ours is printed."""
+    try:
+        work()
+    except I2uvError as error:
+        print(f"{tool}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def _there(sign: str | Path) -> bool:
     return sign.is_file() if isinstance(sign, Path) else shutil.which(sign) is not None
 
@@ -140,13 +150,12 @@ def main(arguments: Sequence[str]) -> int:
     if arguments:
         print(__doc__, file=sys.stderr)
         return 2
-    try:
+
+    def work() -> None:
         require(to_test=True)
         fetched()
-    except I2uvError as error:
-        print(f"toolchain: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return ended("toolchain", work)
 
 
 if __name__ == "__main__":

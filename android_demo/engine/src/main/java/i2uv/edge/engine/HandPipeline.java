@@ -97,7 +97,7 @@ public final class HandPipeline {
         long start = System.nanoTime();
         cropper.crop(frame, box, picture);
         mirrored = mirror;
-        affinenet.input().putPicture(picture, mirror);
+        affinenet.input.putPicture(picture, mirror);
         long now = timed(Stage.CROP, start);
         now = networks(now);
         Mesh.place(vertices, box, mirror, placed);
@@ -115,7 +115,7 @@ public final class HandPipeline {
     public void runPicture(byte[] rgb) {
         System.arraycopy(rgb, 0, picture, 0, picture.length);
         mirrored = false;
-        affinenet.input().putPicture(picture, false);
+        affinenet.input.putPicture(picture, false);
         networks(System.nanoTime());
     }
 
@@ -150,10 +150,10 @@ public final class HandPipeline {
             throw new IllegalStateException("a mirrored picture cannot be compared");
         }
         dump.picture(picture, bundle.affinenet.input.side());
-        dump.tensor("affinenet", affinenet.output());
+        dump.tensor("affinenet", affinenet.output);
         if (srnet != null) {
             // As the desktop has it: a map in crop sides, which no scale of a tensor can express.
-            srnet.output().get(fineMap);
+            srnet.output.get(fineMap);
             bundle.chain.restore(fineMap);
             dump.values("srnet", fineMap, bundle.srnet.output.shape);
         }
@@ -171,18 +171,18 @@ public final class HandPipeline {
     private long networks(long start) {
         affinenet.run();
         long now = timed(Stage.AFFINENET, start);
-        affinenet.output().get(coarseMap);
+        affinenet.output.get(coarseMap);
         bundle.coarse.read(coarseMap, coarse);
         if (srnet == null) {
             return timed(Stage.BETWEEN, now);
         }
         bundle.chain.measure(coarse);
         bundle.chain.normalise(coarseMap);
-        srnet.input().put(coarseMap);
+        srnet.input.put(coarseMap);
         now = timed(Stage.BETWEEN, now);
         srnet.run();
         now = timed(Stage.SRNET, now);
-        srnet.output().get(fineMap);
+        srnet.output.get(fineMap);
         bundle.fine.read(fineMap, vertices);
         bundle.chain.restore(vertices);
         return now;

@@ -1,7 +1,6 @@
 package i2uv.edge.engine;
 
 import i2uv.edge.core.Bundle;
-import i2uv.edge.core.Tensor;
 import i2uv.edge.core.TensorSpec;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -99,31 +98,18 @@ public final class TfliteLoader implements NetworkLoader {
         }
     }
 
-    private static final class TfliteNetwork implements Network {
+    private static final class TfliteNetwork extends Network {
         private final Interpreter interpreter;
         private final Delegate delegate;
-        private final Tensor input;
-        private final Tensor output;
         private final Object[] inputs;
         private final Map<Integer, Object> outputs = new HashMap<Integer, Object>();
 
         TfliteNetwork(Interpreter interpreter, Delegate delegate, Bundle.Model model) {
+            super(model);
             this.interpreter = interpreter;
             this.delegate = delegate;
-            input = new Tensor(model.input);
-            output = new Tensor(model.output);
             inputs = new Object[] {input.memory};
             outputs.put(0, output.memory);
-        }
-
-        @Override
-        public Tensor input() {
-            return input;
-        }
-
-        @Override
-        public Tensor output() {
-            return output;
         }
 
         @Override

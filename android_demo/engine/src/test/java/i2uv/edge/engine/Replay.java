@@ -2,7 +2,6 @@ package i2uv.edge.engine;
 
 import i2uv.edge.core.Bundle;
 import i2uv.edge.core.Npz;
-import i2uv.edge.core.Tensor;
 import i2uv.edge.core.Vectors;
 
 /**
@@ -32,19 +31,16 @@ final class Replay implements NetworkLoader {
         return new Replayed(model);
     }
 
-    private final class Replayed implements Network {
+    private final class Replayed extends Network {
         private final boolean first;
-        private final Tensor input;
-        private final Tensor output;
         private final float[] asked;
         private boolean answered;
         private final float[][] made = new float[4][];
         private final float[][] feeds = new float[4][];
 
         Replayed(Bundle.Model model) {
+            super(model);
             first = model.file.startsWith("affinenet");
-            input = new Tensor(model.input);
-            output = new Tensor(model.output);
             asked = new float[model.input.size()];
             for (int i = 0; i < made.length; i++) {
                 made[i] = get(i, first ? "affinenet" : "srnet").floats();
@@ -57,16 +53,6 @@ final class Replay implements NetworkLoader {
 
         private Npz.Array get(int number, String part) {
             return Vectors.get("chain." + number + "." + part);
-        }
-
-        @Override
-        public Tensor input() {
-            return input;
-        }
-
-        @Override
-        public Tensor output() {
-            return output;
         }
 
         @Override

@@ -1,7 +1,6 @@
 package i2uv.edge.host;
 
 import i2uv.edge.core.Bundle;
-import i2uv.edge.core.Tensor;
 import i2uv.edge.engine.Attempt;
 import i2uv.edge.engine.LoadException;
 import i2uv.edge.engine.Network;
@@ -44,19 +43,16 @@ public final class BridgeLoader implements NetworkLoader {
         }
     }
 
-    private static final class Bridged implements Network {
+    private static final class Bridged extends Network {
         private final Process process;
         private final File file;
-        private final Tensor input;
-        private final Tensor output;
         private final OutputStream to;
         private final DataInputStream from;
 
         Bridged(Process process, File file, Bundle.Model model) throws IOException {
+            super(model);
             this.process = process;
             this.file = file;
-            input = new Tensor(model.input);
-            output = new Tensor(model.output);
             to = process.getOutputStream();
             from = new DataInputStream(process.getInputStream());
             int takes = from.readInt();
@@ -65,16 +61,6 @@ public final class BridgeLoader implements NetworkLoader {
                 close();
                 throw new IOException("it takes " + takes + " and gives " + gives + " bytes");
             }
-        }
-
-        @Override
-        public Tensor input() {
-            return input;
-        }
-
-        @Override
-        public Tensor output() {
-            return output;
         }
 
         @Override
