@@ -167,6 +167,13 @@ def test_the_tools_print_where_a_command_ends_alone() -> None:
                 assert "print" not in called, f"{path.name}: {node.name}"
 
 
+def test_java_lines_fit() -> None:
+    for path in sorted(DEMO.rglob("*.java")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert len(line) <= 100, f"{path.name}:{number}"
+            assert line == line.rstrip().replace("\t", " "), f"{path.name}:{number}"
+
+
 def test_no_library_of_others_is_in_the_repository() -> None:
     kinds = {".aar", ".apk", ".dex", ".jar", ".so", ".class", ".keystore", ".tflite"}
     ours = DEMO / "app" / "src" / "main" / "assets" / "bundle"

@@ -3,7 +3,7 @@ package i2uv.edge.app;
 import android.content.res.AssetFileDescriptor;
 import android.content.res.AssetManager;
 import i2uv.edge.core.BundleFiles;
-import i2uv.edge.core.Npz;
+import i2uv.edge.core.Bytes;
 import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -56,11 +56,7 @@ final class AssetFiles implements BundleFiles {
     private ByteBuffer copied(String path) throws IOException {
         InputStream stream = open(path);
         try {
-            byte[] content = Npz.all(stream);
-            ByteBuffer made = ByteBuffer.allocateDirect(content.length).order(ByteOrder.nativeOrder());
-            made.put(content);
-            made.rewind();
-            return made;
+            return Bytes.direct(Bytes.all(stream));
         } finally {
             stream.close();
         }

@@ -106,7 +106,8 @@ final class CameraSource {
 
     /** The size nearest to what the networks need. */
     private static Size size(CameraCharacteristics facts) {
-        StreamConfigurationMap map = facts.get(CameraCharacteristics.SCALER_STREAM_CONFIGURATION_MAP);
+        StreamConfigurationMap map =
+                facts.get(CameraCharacteristics.SCALER_STREAM_CONFIGURATION_MAP);
         Size[] sizes = map == null ? null : map.getOutputSizes(ImageFormat.YUV_420_888);
         Size best = new Size(WIDTH, HEIGHT);
         int least = Integer.MAX_VALUE;

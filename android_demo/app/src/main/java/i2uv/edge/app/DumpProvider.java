@@ -68,6 +68,7 @@ public final class DumpProvider extends ContentProvider {
 
     /** The last segment alone: no path leads out of the folder. */
     private File file(Uri uri) {
-        return new File(folder(getContext()), new File(String.valueOf(uri.getLastPathSegment())).getName());
+        String name = new File(String.valueOf(uri.getLastPathSegment())).getName();
+        return new File(folder(getContext()), name);
     }
 }

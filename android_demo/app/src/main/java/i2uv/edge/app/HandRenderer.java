@@ -3,7 +3,7 @@ package i2uv.edge.app;
 import android.content.res.AssetManager;
 import android.opengl.GLES20;
 import android.opengl.GLSurfaceView;
-import i2uv.edge.core.Npz;
+import i2uv.edge.core.Bytes;
 import i2uv.edge.core.Viewport;
 import java.io.IOException;
 import java.io.InputStream;
@@ -220,7 +220,7 @@ final class HandRenderer implements GLSurfaceView.Renderer {
         int shader = GLES20.glCreateShader(kind);
         try {
             InputStream stream = assets.open("shaders/" + file);
-            GLES20.glShaderSource(shader, new String(Npz.all(stream), "UTF-8"));
+            GLES20.glShaderSource(shader, new String(Bytes.all(stream), "UTF-8"));
             stream.close();
         } catch (IOException error) {
             throw new IllegalStateException(error); // it is part of this APK

@@ -198,7 +198,8 @@ public final class MainActivity extends Activity implements HandThread.Listener 
                 choose.setText(hand.backend.label);
             }
         });
-        final Button freeze = button(row, getString(hand.frozen ? R.string.go_on : R.string.freeze));
+        final Button freeze = button(
+                row, getString(hand.frozen ? R.string.go_on : R.string.freeze));
         freeze.setOnClickListener(new View.OnClickListener() {
             @Override
             public void onClick(View view) {

@@ -16,7 +16,8 @@ final class Shown {
 
     /** Takes over a picture and, unless null, a mesh. */
     synchronized void put(
-            Frame picture, boolean mirrored, Box box, float[] placed, float[] normals, int[] faces) {
+            Frame picture, boolean mirrored, Box box,
+            float[] placed, float[] normals, int[] faces) {
         frame.copy(picture);
         this.box.set(box.left, box.top, box.side);
         this.mirrored = mirrored;

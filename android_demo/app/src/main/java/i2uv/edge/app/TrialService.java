@@ -74,7 +74,7 @@ public abstract class TrialService extends Service {
     @Override
     public void onDestroy() {
         super.onDestroy();
-        // What a runtime has loaded stays in the process, and the next trial has to begin without it.
+        // What a runtime has loaded stays in the process; the next trial has to begin without it.
         android.os.Process.killProcess(android.os.Process.myPid());
     }
 

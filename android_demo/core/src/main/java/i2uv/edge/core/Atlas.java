@@ -19,7 +19,8 @@ public final class Atlas {
     private final int[] texel;
     private final float[] weight;
 
-    private Atlas(int mapSide, int taps, int[] texel, float[] weight, int[] faces, float[] template) {
+    private Atlas(
+            int mapSide, int taps, int[] texel, float[] weight, int[] faces, float[] template) {
         this.mapSide = mapSide;
         this.taps = taps;
         this.texel = texel;

@@ -4,6 +4,7 @@ import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
@@ -85,7 +86,8 @@ public final class Bundle {
         srnet = networks.has("srnet") ? model(networks, "srnet") : null;
         int picture = fields.object("preprocess").whole("size");
         if (picture != affinenet.input.side()) {
-            throw fields.fault("preprocess.size", "" + picture, "the input's " + affinenet.input.side());
+            throw fields.fault(
+                    "preprocess.size", "" + picture, "the input's " + affinenet.input.side());
         }
         Map<String, Npz.Array> arrays = atlases();
         if (srnet == null) {
@@ -153,7 +155,8 @@ public final class Bundle {
             byte[] picture = tensor(sample.object("input"), "uint8", 3 * side * side);
             byte[] packed = tensor(sample.object("vertices"), "float32", 12 * fine.vertices);
             float[] vertices = new float[3 * fine.vertices];
-            ByteBuffer.wrap(packed).order(java.nio.ByteOrder.LITTLE_ENDIAN).asFloatBuffer().get(vertices);
+            ByteBuffer floats = ByteBuffer.wrap(packed).order(ByteOrder.LITTLE_ENDIAN);
+            floats.asFloatBuffer().get(vertices);
             made.add(new Golden(sample.text("id"), picture, vertices));
         }
         return made;
@@ -238,7 +241,7 @@ public final class Bundle {
         try {
             InputStream stream = files.open(path);
             try {
-                return Npz.all(stream);
+                return Bytes.all(stream);
             } finally {
                 stream.close();
             }
@@ -255,7 +258,8 @@ public final class Bundle {
         try {
             return Fields.of(Json.parse(new String(content, "UTF-8")), path);
         } catch (IllegalArgumentException error) {
-            throw new BundleException(path + ": " + error.getMessage(), "a document", REMEDY, error);
+            throw new BundleException(
+                    path + ": " + error.getMessage(), "a document", REMEDY, error);
         } catch (java.io.UnsupportedEncodingException error) {
             throw new IllegalStateException(error);
         }

@@ -26,7 +26,8 @@ public final class Chain {
         }
         double[] clip = fields.numbers("clip");
         if (clip.length != 2 || !(clip[0] < clip[1])) {
-            throw fields.fault("clip", java.util.Arrays.toString(clip), "a lower and an upper limit");
+            throw fields.fault(
+                    "clip", java.util.Arrays.toString(clip), "a lower and an upper limit");
         }
         return new Chain((float) clip[0], (float) clip[1], (float) fields.number("minimum_span"));
     }

@@ -232,7 +232,8 @@ public final class Json {
     }
 
     private IllegalArgumentException fault(String expected) {
-        return new IllegalArgumentException("no JSON at character " + at + ": expected " + expected);
+        return new IllegalArgumentException(
+                "no JSON at character " + at + ": expected " + expected);
     }
 
     private static void write(Object value, StringBuilder out, String line) {

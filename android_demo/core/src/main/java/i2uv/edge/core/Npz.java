@@ -1,6 +1,5 @@
 package i2uv.edge.core;
 
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
@@ -98,7 +97,7 @@ public final class Npz {
                     throw new IOException(name + " is no array");
                 }
                 String key = name.substring(0, name.length() - ".npy".length());
-                made.put(key, array(all(archive), name));
+                made.put(key, array(Bytes.all(archive), name));
             }
         } finally {
             archive.close();
@@ -107,16 +106,6 @@ public final class Npz {
             throw new IOException("there is no array in it, or it is no zip archive");
         }
         return Collections.unmodifiableMap(made);
-    }
-
-    /** Everything that a stream still holds. */
-    public static byte[] all(InputStream stream) throws IOException {
-        ByteArrayOutputStream made = new ByteArrayOutputStream();
-        byte[] block = new byte[65536];
-        for (int count; (count = stream.read(block)) > 0; ) {
-            made.write(block, 0, count);
-        }
-        return made.toByteArray();
     }
 
     private static Array array(byte[] file, String name) throws IOException {
@@ -146,8 +135,8 @@ public final class Npz {
         ByteBuffer numbers = content.slice().order(ByteOrder.LITTLE_ENDIAN);
         Array made = new Array(sizes, kind, width, numbers);
         if (numbers.remaining() != (long) made.size() * width) {
-            throw new IOException(name + " holds " + numbers.remaining() + " bytes, its header says "
-                    + (long) made.size() * width);
+            throw new IOException(name + " holds " + numbers.remaining()
+                    + " bytes, its header says " + (long) made.size() * width);
         }
         return made;
     }

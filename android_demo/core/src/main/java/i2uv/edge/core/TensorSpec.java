@@ -55,8 +55,8 @@ public final class TensorSpec {
         int[] shape = fields.wholes("shape");
         if (shape.length != 4 || shape[0] != 1 || shape[1] != shape[2] || shape[3] != 3
                 || shape[1] < 1) {
-            throw fields.fault(
-                    "shape", java.util.Arrays.toString(shape), "1, M, M, 3: a square of three channels");
+            throw fields.fault("shape", java.util.Arrays.toString(shape),
+                    "1, M, M, 3: a square of three channels");
         }
         if (!fields.text("layout").equals("NHWC")) {
             throw fields.fault("layout", fields.text("layout"), "NHWC");

@@ -11,7 +11,6 @@ import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.util.HashMap;
 import java.util.Map;
 import org.junit.Test;
@@ -33,7 +32,7 @@ public class BundleTest {
         }
 
         Changed text(String old, String other) throws IOException {
-            String text = new String(Npz.all(files.open(Bundle.MANIFEST)), "UTF-8");
+            String text = new String(Bytes.all(files.open(Bundle.MANIFEST)), "UTF-8");
             assertTrue(old, text.contains(old));
             return with(Bundle.MANIFEST, text.replace(old, other).getBytes("UTF-8"));
         }
@@ -51,11 +50,7 @@ public class BundleTest {
 
         @Override
         public ByteBuffer map(String path) throws IOException {
-            byte[] content = Npz.all(open(path));
-            ByteBuffer made = ByteBuffer.allocateDirect(content.length).order(ByteOrder.nativeOrder());
-            made.put(content);
-            made.rewind();
-            return made;
+            return Bytes.direct(Bytes.all(open(path)));
         }
 
         @Override
@@ -102,7 +97,8 @@ public class BundleTest {
     @Test
     public void damagedFilesAreNamedWithTheirHash() {
         for (String path : new String[] {"affinenet.tflite", "srnet.tflite", "atlas.npz"}) {
-            refused(new Changed().with(path, new byte[] {1, 2, 3}), path + " is damaged", "039058c6");
+            Changed files = new Changed().with(path, new byte[] {1, 2, 3});
+            refused(files, path + " is damaged", "039058c6");
         }
     }
 

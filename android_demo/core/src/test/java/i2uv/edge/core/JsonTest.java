@@ -25,7 +25,8 @@ public class JsonTest {
 
     @Test
     public void whatWasWrittenIsReadAgain() {
-        Object value = Json.parse("{\"a\":[1.5,\"x\\u0001\\\"\",[]],\"b\":{\"c\":null},\"d\":false}");
+        String text = "{\"a\":[1.5,\"x\\u0001\\\"\",[]],\"b\":{\"c\":null},\"d\":false}";
+        Object value = Json.parse(text);
         assertEquals(value, Json.parse(Json.write(value)));
         assertEquals("3\n", Json.write(3));
     }

@@ -7,8 +7,8 @@ import java.util.List;
 
 /** A way of running a network, in the order in which they are tried. */
 public enum Attempt {
-    // The DSP takes a process in one of these protection domains. Ordinary apps may use the unsigned
-    // one; on some V66 phones that fails with a signature error, and so do the others.
+    // The DSP takes a process in one of these protection domains. Ordinary apps may use the
+    // unsigned one; on some V66 phones that fails with a signature error, and so do the others.
     DSP_UNSIGNED("QNN DSP, unsigned PD", Backend.DSP),
     DSP_SIGNED("QNN DSP, signed PD", Backend.DSP),
     DSP_ADAPTIVE("QNN DSP, adaptive PD", Backend.DSP),

@@ -2,7 +2,7 @@ package i2uv.edge.engine;
 
 /**
  * What the camera is doing, from what happened to it. Every state but RUNNING has a message, and
- * none is left without a person's doing more than a few times, so a camera that fails does not spin.
+ * none is left without a person's doing more than a few times: a camera that fails does not spin.
  */
 public final class CameraFlow {
     /** What the app has to do next. */
@@ -46,10 +46,11 @@ public final class CameraFlow {
             case ASKING:
                 return "Waiting for the permission to use the camera";
             case DENIED:
-                return "The camera was denied. Tap Retry to be asked again, or look at a still picture";
+                return "The camera was denied. Tap Retry to be asked again, or look at a still"
+                        + " picture";
             case DENIED_FOR_GOOD:
-                return "The camera was denied for good. Allow it in the system's settings of this app,"
-                        + " or look at a still picture";
+                return "The camera was denied for good. Allow it in the system's settings of this"
+                        + " app, or look at a still picture";
             case OPENING:
                 return "Opening the camera";
             case LOST:

@@ -1,6 +1,7 @@
 package i2uv.edge.engine;
 
 import com.qualcomm.qti.QnnDelegate;
+import java.util.Arrays;
 import org.tensorflow.lite.Delegate;
 
 /** Qualcomm's delegate for the DSP. A class of its own: an app may come without their library. */
@@ -19,14 +20,15 @@ final class DspDelegate {
         return new QnnDelegate(options);
     }
 
+    /** By the end of its name, which is all that is known of two of the three. */
     private static QnnDelegate.Options.DspPdSession domain(Attempt attempt) {
-        switch (attempt) {
-            case DSP_SIGNED:
-                return QnnDelegate.Options.DspPdSession.DSP_PD_SESSION_SIGNED;
-            case DSP_ADAPTIVE:
-                return QnnDelegate.Options.DspPdSession.DSP_PD_SESSION_ADAPTIVE;
-            default:
-                return QnnDelegate.Options.DspPdSession.DSP_PD_SESSION_UNSIGNED;
+        String ending = attempt.name().substring("DSP".length());
+        for (QnnDelegate.Options.DspPdSession known : QnnDelegate.Options.DspPdSession.values()) {
+            if (known.name().endsWith(ending)) {
+                return known;
+            }
         }
+        throw new IllegalArgumentException("this delegate has no protection domain " + ending
+                + ", only " + Arrays.toString(QnnDelegate.Options.DspPdSession.values()));
     }
 }

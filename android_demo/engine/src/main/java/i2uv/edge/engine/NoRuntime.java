@@ -5,8 +5,8 @@ import i2uv.edge.core.Bundle;
 /** Stands where there is no runtime: the app was built against signatures alone. */
 public final class NoRuntime implements NetworkLoader {
     public static final String TEXT =
-            "this app was built without a runtime: put the AARs of TensorFlow Lite into a folder and"
-                    + " build it again, see the README";
+            "this app was built without a runtime: put the AARs of TensorFlow Lite into a folder"
+                    + " and build it again, see the README";
 
     /**
      * What loads networks in this app: TensorFlow Lite, or this where there is none.

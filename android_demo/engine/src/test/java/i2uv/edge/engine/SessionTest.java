@@ -121,7 +121,8 @@ public class SessionTest {
         assertTrue(run());
         Session next = new Session(new Desktop());
         next.start(Attempt.Backend.AUTO);
-        assertTrue(next.log(), next.log().contains("marked bad (the app ended while this was in use)"));
+        String bad = "marked bad (the app ended while this was in use)";
+        assertTrue(next.log(), next.log().contains(bad));
         next.clearMarks();
         assertTrue(next.log(), next.log().startsWith("QNN DSP, unsigned PD: fine"));
     }

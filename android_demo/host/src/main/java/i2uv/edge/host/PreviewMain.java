@@ -56,8 +56,8 @@ public final class PreviewMain {
                 pen.drawImage(screen.image, i % COLUMNS * width, i / COLUMNS * height, null);
                 pen.setColor(Color.WHITE);
                 pen.setFont(new Font(Font.MONOSPACED, Font.PLAIN, 14));
-                String kind = left ? "left hand" : "right hand";
-                pen.drawString(id + ", " + kind, i % COLUMNS * width + 8, i / COLUMNS * height + 18);
+                String text = id + (left ? ", left hand" : ", right hand");
+                pen.drawString(text, i % COLUMNS * width + 8, i / COLUMNS * height + 18);
                 pen.dispose();
             }
         } finally {

@@ -85,10 +85,10 @@ final class Screen {
         if (area == 0) {
             return;
         }
-        int top = Math.max(0, (int) Math.floor(Math.min(y[a], Math.min(y[b], y[c]))));
-        int end = Math.min(image.getHeight() - 1, (int) Math.ceil(Math.max(y[a], Math.max(y[b], y[c]))));
-        int left = Math.max(0, (int) Math.floor(Math.min(x[a], Math.min(x[b], x[c]))));
-        int right = Math.min(image.getWidth() - 1, (int) Math.ceil(Math.max(x[a], Math.max(x[b], x[c]))));
+        int top = least(y[a], y[b], y[c]);
+        int end = greatest(y[a], y[b], y[c], image.getHeight());
+        int left = least(x[a], x[b], x[c]);
+        int right = greatest(x[a], x[b], x[c], image.getWidth());
         for (int row = top; row <= end; row++) {
             for (int column = left; column <= right; column++) {
                 float px = column + 0.5f;
@@ -106,6 +106,14 @@ final class Screen {
                 }
             }
         }
+    }
+
+    private static int least(float a, float b, float c) {
+        return Math.max(0, (int) Math.floor(Math.min(a, Math.min(b, c))));
+    }
+
+    private static int greatest(float a, float b, float c, int length) {
+        return Math.min(length - 1, (int) Math.ceil(Math.max(a, Math.max(b, c))));
     }
 
     private static int shade(float facing) {
