@@ -81,7 +81,7 @@ android-test: bundle
 
 android-packages: $(VENV)/installed-dev
 	apt-get update
-	apt-get install --yes --no-install-recommends \
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
 		$$($(BIN)/python android_demo/tools/toolchain.py --packages)
 
 # Whatever bundle is there is taken; a new one is made where there is none.

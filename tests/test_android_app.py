@@ -57,14 +57,21 @@ def bundle() -> Path:
 
 
 @pytest.fixture(scope="module")
+def assets(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the bundle placed in it, so that the user's own stays where it is."""
+    folder = tmp_path_factory.mktemp("assets")
+    place_bundle.place(bundle, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def apk(
-    tools: toolchain.Fetched, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+    tools: toolchain.Fetched, assets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, float]:
     """Build the app without a runtime; the APK, and how long that took."""
     output = tmp_path_factory.mktemp("apk") / "hand-no-runtime.apk"
-    place_bundle.place(bundle)
     start = time.monotonic()
-    build_apk.build(output=output, key=output.with_name("key"))
+    build_apk.build(output=output, key=output.with_name("key"), assets=assets)
     return output, time.monotonic() - start
 
 
@@ -106,11 +113,13 @@ def test_an_app_that_was_changed_is_found_out_in_every_way(
 
 
 def test_with_aars_the_runtime_is_packaged_and_the_label_says_nothing_of_it(
-    apk: tuple[Path, float], tools: toolchain.Fetched, tmp_path: Path
+    apk: tuple[Path, float], assets: Path, tools: toolchain.Fetched, tmp_path: Path
 ) -> None:
     """The AARs are toys: real ones are nowhere that a test could fetch them from."""
     libraries = write_aars(tmp_path / "aars", tools)
-    output = build_apk.build(libraries, tmp_path / "hand.apk", apk[0].with_name("key"))
+    output = build_apk.build(
+        libraries, tmp_path / "hand.apk", key=apk[0].with_name("key"), assets=assets
+    )
     checked = check(output)
     assert checked.faults == []
     assert checked.has_runtime
@@ -136,31 +145,29 @@ def test_stubs_are_never_packaged(apk: tuple[Path, float], tmp_path: Path) -> No
     ],
 )
 def test_aars_that_are_not_enough_are_named(
-    tools: toolchain.Fetched, bundle: Path, tmp_path: Path, lost: str, message: str
+    tools: toolchain.Fetched, assets: Path, tmp_path: Path, lost: str, message: str
 ) -> None:
     libraries = write_aars(tmp_path / "aars", tools)
     (libraries / f"{lost}.aar").unlink()
-    place_bundle.place(bundle)
     with pytest.raises(InputError, match=message):
-        build_apk.build(libraries, tmp_path / "hand.apk")
+        build_apk.build(libraries, tmp_path / "hand.apk", assets=assets)
 
 
 def test_an_app_without_qualcomm_s_delegate_is_built_all_the_same(
-    apk: tuple[Path, float], tools: toolchain.Fetched, tmp_path: Path
+    apk: tuple[Path, float], assets: Path, tools: toolchain.Fetched, tmp_path: Path
 ) -> None:
     libraries = write_aars(tmp_path / "aars", tools)
     for name in ("qnn-runtime", "qnn-litert-delegate"):
         (libraries / f"{name}.aar").unlink()
-    output = build_apk.build(libraries, tmp_path / "hand.apk", apk[0].with_name("key"))
+    output = build_apk.build(
+        libraries, tmp_path / "hand.apk", key=apk[0].with_name("key"), assets=assets
+    )
     assert check(output).faults == []
 
 
-def test_without_a_bundle_nothing_is_built(
-    tools: toolchain.Fetched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(build_apk, "ASSETS", tmp_path)
+def test_without_a_bundle_nothing_is_built(tools: toolchain.Fetched, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"place_bundle\.py BUNDLE"):
-        build_apk.build(output=tmp_path / "x.apk")
+        build_apk.build(output=tmp_path / "x.apk", assets=tmp_path)
 
 
 @pytest.mark.parametrize("shader", SHADERS, ids=lambda path: path.name)

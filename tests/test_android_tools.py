@@ -40,35 +40,35 @@ def test_what_the_app_needs_of_a_bundle_is_placed_and_nothing_else(tmp_path: Pat
         *("affinenet.tflite", "atlas.npz", "eval/00000.jpg", "golden/0000.input.bin"),
         *("golden/0000.vertices.bin", "golden/dump.json", MANIFEST, "srnet.tflite"),
     ]
-    assert files(tmp_path / "assets") == sorted(placed) == expected
+    assert files(tmp_path / "assets" / "bundle") == sorted(placed) == expected
     for name in expected:
-        assert (tmp_path / "assets" / name).read_bytes() == (bundle / name).read_bytes()
+        assert (tmp_path / "assets" / "bundle" / name).read_bytes() == (bundle / name).read_bytes()
 
 
 def test_a_second_bundle_takes_the_place_of_the_first(tmp_path: Path) -> None:
     bundle = write_toy_bundle(tmp_path / "bundle")
     place(bundle, tmp_path / "assets", pictures=2)
     place(bundle, tmp_path / "assets", pictures=0)
-    assert not (tmp_path / "assets" / "eval").exists()
+    assert not (tmp_path / "assets" / "bundle" / "eval").exists()
 
 
 def test_what_is_no_bundle_is_not_removed(tmp_path: Path) -> None:
     bundle = write_toy_bundle(tmp_path / "bundle")
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "assets" / "mine.txt").write_text("mine")
+    (tmp_path / "assets" / "bundle").mkdir(parents=True)
+    (tmp_path / "assets" / "bundle" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError):
         place(bundle, tmp_path / "assets")
-    assert files(tmp_path / "assets") == ["mine.txt"]
+    assert files(tmp_path / "assets" / "bundle") == ["mine.txt"]
 
 
 def test_a_damaged_bundle_is_refused_and_what_was_placed_stays(tmp_path: Path) -> None:
     bundle = write_toy_bundle(tmp_path / "bundle")
     place(bundle, tmp_path / "assets")
-    before = files(tmp_path / "assets")
+    before = files(tmp_path / "assets" / "bundle")
     (bundle / "srnet.tflite").write_text("another")
     with pytest.raises(DamagedError, match=r"srnet\.tflite"):
         place(bundle, tmp_path / "assets")
-    assert files(tmp_path / "assets") == before
+    assert files(tmp_path / "assets" / "bundle") == before
 
 
 @pytest.mark.parametrize("passed", [False, None])
@@ -176,7 +176,7 @@ def test_java_lines_fit() -> None:
 
 def test_no_library_of_others_is_in_the_repository() -> None:
     kinds = {".aar", ".apk", ".dex", ".jar", ".so", ".class", ".keystore", ".tflite"}
-    ours = DEMO / "app" / "src" / "main" / "assets" / "bundle"
+    ours = DEMO / "app" / "src" / "placed"
     found = [
         path
         for path in DEMO.rglob("*")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import aars
-from place_bundle import ASSETS
+from place_bundle import ASSETS, PLACED
 from toolchain import DEMO, FRAMEWORK, Fetched, ended, fetched, require, run, sources
 
 from i2uv_edge.bundle import MANIFEST
@@ -35,7 +35,11 @@ PASSWORD = "android"  # of a key that protects nothing
 
 
 def build(
-    libraries: Path | None = None, output: Path | None = None, key: Path | None = None
+    libraries: Path | None = None,
+    output: Path | None = None,
+    *,
+    key: Path | None = None,
+    assets: Path = ASSETS,
 ) -> Path:
     """Build and sign the app around the bundle that was placed.
 
@@ -47,6 +51,8 @@ def build(
         The APK; by default in `build/android`, named by whether it has a runtime.
     key
         A keystore; made where there is none.
+    assets
+        Where the bundle was placed.
 
     Raises
     ------
@@ -58,9 +64,10 @@ def build(
         A tool failed.
     """
     require()
-    if not (ASSETS / MANIFEST).is_file():
+    if not (assets / PLACED / MANIFEST).is_file():
         raise InputError(
-            f"no bundle lies in {ASSETS}", remedy=f"python {DEMO.name}/tools/place_bundle.py BUNDLE"
+            f"no bundle lies in {assets / PLACED}",
+            remedy=f"python {DEMO.name}/tools/place_bundle.py BUNDLE",
         )
     tools = fetched()
     with tempfile.TemporaryDirectory(prefix="apk-") as scratch:
@@ -70,7 +77,7 @@ def build(
             (work / "aars").mkdir()
             found = aars.unpack(libraries, work / "aars")
         label = "i2uv-edge" if found else "i2uv-edge (no runtime)"
-        base = _resources(work, label)
+        base = _resources(work, assets, label)
         _code(work, tools, found)
         _add(base, work, found)
         output = output or OUTPUT / ("hand.apk" if found else "hand-no-runtime.apk")
@@ -105,7 +112,7 @@ def compile_app(work: Path, tools: Fetched, generated: Path, jars: Sequence[Path
     return classes
 
 
-def _resources(work: Path, label: str) -> Path:
+def _resources(work: Path, assets: Path, label: str) -> Path:
     """The APK with everything but code and libraries; R.java lies in `generated`."""
     text = (MAIN / "AndroidManifest.xml").read_text(encoding="utf-8")
     # Gradle takes both from its own files and refuses a package in the manifest.
@@ -118,7 +125,16 @@ def _resources(work: Path, label: str) -> Path:
     run(
         [
             *("aapt2", "link", "--warn-manifest-validation", "-I", FRAMEWORK),
-            *("--manifest", manifest, "-A", MAIN / "assets", "--java", work / "generated"),
+            *(
+                "--manifest",
+                manifest,
+                "-A",
+                MAIN / "assets",
+                "-A",
+                assets,
+                "--java",
+                work / "generated",
+            ),
             # With the dot: without it the models are compressed all the same.
             *("-0", ".tflite", "--min-sdk-version", str(LEAST_API)),
             *("--target-sdk-version", str(TARGET_API), "--version-code", "1"),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from aars import ABI, V66_LIBRARIES
 from build_apk import LEAST_API, PACKAGE
+from place_bundle import PLACED
 from toolchain import ended, require, run
 
 from i2uv_edge.bundle import MANIFEST
@@ -25,7 +26,7 @@ from i2uv_edge.errors import ConversionError, DamagedError
 
 __all__ = ["Checked", "check"]
 
-PLACED = "assets/bundle/"
+FOLDER = f"assets/{PLACED}/"
 SHADERS = ("mesh.frag", "mesh.vert", "picture.frag", "picture.vert")
 TRIALS = 5  # ways of running, see Attempt.java
 RUNTIME = "libtensorflowlite_jni.so"
@@ -127,12 +128,12 @@ def _code(archive: zipfile.ZipFile) -> list[str]:
 
 def _models(archive: zipfile.ZipFile) -> list[str]:
     """Every file of the bundle against its hash; models so that they can be mapped."""
-    manifest = json.loads(archive.read(PLACED + MANIFEST))
+    manifest = json.loads(archive.read(FOLDER + MANIFEST))
     listed = {artifact["path"]: artifact["sha256"] for artifact in manifest["artifacts"]}
-    placed = [info for info in archive.infolist() if info.filename.startswith(PLACED)]
+    placed = [info for info in archive.infolist() if info.filename.startswith(FOLDER)]
     faults = []
     for info in placed:
-        path = info.filename.removeprefix(PLACED)
+        path = info.filename.removeprefix(FOLDER)
         if path == MANIFEST:
             continue
         if hashlib.sha256(archive.read(info)).hexdigest() != listed.get(path):
@@ -140,7 +141,7 @@ def _models(archive: zipfile.ZipFile) -> list[str]:
         if path.endswith(".tflite") and info.compress_type != zipfile.ZIP_STORED:
             faults.append(f"{path} is compressed: it cannot be mapped")
     wanted = {"atlas.npz", "golden/dump.json", *(f"{role}.tflite" for role in manifest["networks"])}
-    there = {info.filename.removeprefix(PLACED) for info in placed}
+    there = {info.filename.removeprefix(FOLDER) for info in placed}
     return faults + [f"no {path}" for path in sorted(wanted - there)]
 
 

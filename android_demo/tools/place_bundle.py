@@ -20,9 +20,12 @@ from i2uv_edge.atomic import write_folder
 from i2uv_edge.bundle import MANIFEST, Bundle
 from i2uv_edge.errors import GateError, InputError, UsageError
 
-__all__ = ["ASSETS", "PICTURES", "place"]
+__all__ = ["ASSETS", "PICTURES", "PLACED", "place"]
 
-ASSETS = DEMO / "app" / "src" / "main" / "assets" / "bundle"
+ASSETS = DEMO / "app" / "src" / "placed"
+"""A folder of assets beside the app's own, for the bundle alone."""
+
+PLACED = "bundle"  # the folder's name among the assets
 PICTURES = 24
 
 
@@ -33,6 +36,8 @@ def place(folder: Path, assets: Path = ASSETS, pictures: int = PICTURES) -> list
     ----------
     folder
         The bundle.
+    assets
+        A folder of assets; the bundle becomes one folder in it.
     pictures
         How many of its pictures.
 
@@ -65,13 +70,14 @@ def place(folder: Path, assets: Path = ASSETS, pictures: int = PICTURES) -> list
         *(path for path in every if path.startswith("golden/") and path.endswith(golden)),
         *sorted(shown)[:pictures],
     ]
+    target = assets / PLACED
     with write_folder(
-        assets, replaceable=lambda old: (old / MANIFEST).is_file(), force=True
+        target, replaceable=lambda old: (old / MANIFEST).is_file(), force=True
     ) as new:
         for path in chosen:
-            target = new / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle.path / path, target)
+            copy = new / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / path, copy)
     return chosen
 
 
@@ -103,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
 
     def work() -> None:
         placed = place(options.bundle, pictures=options.pictures)
-        print(f"placed  {len(placed)} files in {ASSETS}")
+        print(f"placed  {len(placed)} files in {ASSETS / PLACED}")
 
     return ended("place_bundle", work)
 

@@ -17,13 +17,16 @@ public class CropperTest {
             new Cropper(side).crop(picture, Vectors.box("crop." + cases + ".box"), made);
             int apart = Vectors.apart(made, wanted.bytes());
             assertTrue("case " + cases + ": " + apart + " levels", apart <= 1);
+            // OpenCV grows pictures in fixed point, which is not without bias itself.
+            boolean grows = Vectors.box("crop." + cases + ".box").side < side;
+            double limit = grows ? 0.2 : 0.02;
             double bias = bias(made, wanted.bytes());
-            assertTrue("case " + cases + ": " + bias + " levels on average", bias < 0.2);
+            assertTrue("case " + cases + ": " + bias + " levels on average", bias < limit);
         }
         assertTrue(cases >= 8);
     }
 
-    /** Half a level where rounding always goes one way; OpenCV grows pictures in fixed point. */
+    /** Half a level where rounding always goes one way. */
     private static double bias(byte[] one, byte[] other) {
         long sum = 0;
         for (int i = 0; i < one.length; i++) {
