@@ -78,6 +78,7 @@ apk: bundle
 android-test: bundle
 	$(BIN)/python android_demo/tools/toolchain.py
 	$(BIN)/python -m pytest -q -n 0 -m android tests/test_android_*.py
+	$(BIN)/python android_demo/tools/host.py preview build/sd865 build/android/preview.png
 
 android-packages: $(VENV)/installed-dev
 	apt-get update

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import aars
+import build_apk
 import numpy as np
 import place_bundle
 import pytest
@@ -165,6 +167,19 @@ def test_the_tools_print_where_a_command_ends_alone() -> None:
             if isinstance(node, ast.FunctionDef) and node.name not in ("main", "ended"):
                 called = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
                 assert "print" not in called, f"{path.name}: {node.name}"
+
+
+def test_gradle_builds_the_same_app() -> None:
+    text = (DEMO / "app" / "build.gradle").read_text()
+    said = dict(re.findall(r"^\s*(\w+) = '?([\w.]+)'?$", text, re.MULTILINE))
+    assert said["namespace"] == said["applicationId"] == build_apk.PACKAGE
+    assert int(said["minSdk"]) == build_apk.LEAST_API
+    assert int(said["targetSdk"]) == build_apk.TARGET_API
+    assert said["versionName"] == version("i2uv-edge")
+    assert {f"../{folder}/java" for folder in build_apk.CODE[:2]} <= set(
+        re.findall(r"'(\S+)'", text)
+    )
+    assert f"src/{place_bundle.ASSETS.name}" in text
 
 
 def test_java_lines_fit() -> None:

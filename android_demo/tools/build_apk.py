@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import aars
@@ -138,7 +139,7 @@ def _resources(work: Path, assets: Path, label: str) -> Path:
             # With the dot: without it the models are compressed all the same.
             *("-0", ".tflite", "--min-sdk-version", str(LEAST_API)),
             *("--target-sdk-version", str(TARGET_API), "--version-code", "1"),
-            *("--version-name", "0.1.0", "--debug-mode", "-o", base, packed),
+            *("--version-name", version("i2uv-edge"), "--debug-mode", "-o", base, packed),
         ]
     )
     return base

@@ -113,6 +113,7 @@ def dump(code: Code, bundle: Path, output: Path, samples: int = SAMPLES) -> None
 
 def preview(code: Code, bundle: Path, output: Path, *, mirrored: bool = False) -> None:
     """Draw six pictures with their meshes, half of them as left hands, as PNG."""
+    output.parent.mkdir(parents=True, exist_ok=True)
     _main(code, "PreviewMain", bundle, output, 360, 420, str(mirrored).lower())
 
 

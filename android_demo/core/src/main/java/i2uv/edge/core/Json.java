@@ -279,7 +279,7 @@ public final class Json {
             if (next == '"' || next == '\\') {
                 out.append('\\').append(next);
             } else if (next < ' ') {
-                out.append(String.format("\\u%04x", (int) next));
+                out.append(String.format(java.util.Locale.ROOT, "\\u%04x", (int) next));
             } else {
                 out.append(next);
             }

@@ -112,7 +112,7 @@ public final class CameraFlow {
 
     /** A picture came. */
     public void picture() {
-        if (state == State.OPENING || state == State.LOST) {
+        if (state == State.OPENING) { // a late one of a camera that is lost changes nothing
             state = State.RUNNING;
         }
     }

@@ -57,7 +57,8 @@ public final class Session {
             choice = chooser.choose(wanted);
             log = choice.log;
             if (choice.pipeline == null) {
-                message = "No way to run the networks on this phone:\n" + log;
+                message = "No way to run the networks on this phone:\n" + log
+                        + "\nWhat is marked bad is tried again after Clear marks";
             }
         } catch (BundleException error) {
             message = error.getMessage();

@@ -72,6 +72,14 @@ public class CameraFlowTest {
     }
 
     @Test
+    public void aLatePictureOfALostCameraDoesNotCount() {
+        running();
+        flow.lost("unplugged", 0);
+        flow.picture();
+        assertEquals(OPEN, flow.again());
+    }
+
+    @Test
     public void lossesAreForgottenAfterItWentWell() {
         running();
         for (int i = 0; i < 10; i++) {
