@@ -20,6 +20,7 @@ import numpy as np
 import place_bundle
 import pytest
 import toolchain
+from android_gles import Screen
 from android_toys import write_aars
 from check_apk import check
 from model_toys import Toy
@@ -28,6 +29,7 @@ from model_toys import run as run_cli
 from i2uv_edge.cli import main as cli
 from i2uv_edge.dumps import DumpRunner
 from i2uv_edge.errors import InputError, MissingDependencyError
+from i2uv_edge.hand.metrics import vertex_normals
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "build" / "sd865"
@@ -195,6 +197,31 @@ def test_the_code_that_ships_computes_the_same(
     code: host.Code, bundle: Path, apk: tuple[Path, float]
 ) -> None:
     assert "\nOK (" in host.junit(code, bundle, dex=apk[0])
+
+
+def test_the_shaders_draw_what_the_preview_draws(
+    code: host.Code, bundle: Path, tmp_path: Path
+) -> None:
+    """Mesa stands for the phone's OpenGL; the mesh comes of Python, the preview's of Java."""
+    name, side, width, height = "00002", 256, 360, 420
+    host.preview(code, bundle, tmp_path / "p.png")
+    preview = cv2.imread(str(tmp_path / "p.png"))[:height, 2 * width : 3 * width, ::-1]
+    sample = DumpRunner(bundle / "golden").sample(name)
+    with np.load(bundle / "atlas.npz") as atlas:
+        faces = atlas["faces"]
+    placed = (sample["vertices"] - (0, 0, 0.5)) * side
+    zoom = min(width / side, height / side)
+    scale = (2 * zoom / width, -2 * zoom / height, 1 / side)
+    shift = (-scale[0] * side / 2, -scale[1] * side / 2)
+    picture = np.rint(sample["input"] * 255).astype(np.uint8)
+    normals = vertex_normals(placed, faces)
+    screen = Screen(width, height, SHADERS[0].parent)
+    drawn = screen.draw(picture, placed, normals, faces, (scale, shift))
+    apart = np.abs(drawn.astype(int) - preview).mean(-1)[40:380, 4:-4]  # not the text, the frame
+    assert np.median(apart) < 1
+    assert np.percentile(apart, 95) < 6
+    turned = screen.draw(picture, placed, -normals[:, ::-1], faces, (scale, shift))
+    assert np.percentile(np.abs(turned.astype(int) - preview).mean(-1), 95) > 10
 
 
 @pytest.fixture(scope="module")

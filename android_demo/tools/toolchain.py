@@ -25,6 +25,8 @@ PINS = Path(__file__).with_name("debian_packages.toml")
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 JUNIT = (Path("/usr/share/java/junit4.jar"), Path("/usr/share/java/hamcrest-core.jar"))
 
+_LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
+
 # Each package by what shows that it is there. To build comes first, to test after it.
 _BUILD: dict[str, str | Path] = {
     "aapt": "aapt2",
@@ -38,6 +40,9 @@ _TEST: dict[str, str | Path] = {
     "enjarify": "enjarify",
     "glslang-tools": "glslangValidator",
     "junit4": JUNIT[0],
+    "libegl1": _LIBRARIES / "libEGL.so.1",
+    "libgl1-mesa-dri": _LIBRARIES / "dri" / "swrast_dri.so",
+    "libgles2": _LIBRARIES / "libGLESv2.so.2",
     "libhamcrest-java": JUNIT[1],
 }
 
