@@ -91,6 +91,7 @@ bundle: $(VENV)/installed-dev
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf android_demo/app/src/placed android_demo/app/build android_demo/.gradle
 	find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 $(VENV)/installed-run: $(DESCRIPTION)
