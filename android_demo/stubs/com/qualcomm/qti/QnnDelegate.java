@@ -1,8 +1,9 @@
 package com.qualcomm.qti;
 
+import java.io.Closeable;
 import org.tensorflow.lite.Delegate;
 
-public class QnnDelegate implements Delegate {
+public class QnnDelegate implements Delegate, Closeable {
     public static class Options {
         public enum BackendType {
             DSP_BACKEND

@@ -1,8 +1,9 @@
 package org.tensorflow.lite.gpu;
 
+import java.io.Closeable;
 import org.tensorflow.lite.Delegate;
 
-public class GpuDelegate implements Delegate {
+public class GpuDelegate implements Delegate, Closeable {
     public GpuDelegate(GpuDelegateFactory.Options options) {
         throw new UnsupportedOperationException();
     }

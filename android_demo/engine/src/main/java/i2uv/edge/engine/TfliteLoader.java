@@ -2,6 +2,8 @@ package i2uv.edge.engine;
 
 import i2uv.edge.core.Bundle;
 import i2uv.edge.core.TensorSpec;
+import java.io.Closeable;
+import java.io.IOException;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
@@ -93,8 +95,13 @@ public final class TfliteLoader implements NetworkLoader {
         if (interpreter != null) {
             interpreter.close();
         }
-        if (delegate != null) {
-            delegate.close();
+        // Not every version of the interface says that a delegate can be closed; all of them can.
+        if (delegate instanceof Closeable) {
+            try {
+                ((Closeable) delegate).close();
+            } catch (IOException error) {
+                throw new IllegalStateException(error); // none of them writes a file
+            }
         }
     }
 
