@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from i2uv_edge.device import arm64_root
-from i2uv_edge.device.arm64_root import DebianFile, Packages, Wheel, load_packages, prepare
+from i2uv_edge.device import arm64_root, debian_files
+from i2uv_edge.device.arm64_root import Packages, Wheel, load_packages, prepare
+from i2uv_edge.device.debian_files import DebianFile
 from i2uv_edge.errors import DamagedError, MissingDependencyError
 
 SHA1 = "00" * 20
@@ -89,8 +90,8 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     root = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(arm64_root, "_mirrors", lambda: [root])
-    monkeypatch.setattr(arm64_root, "OLD_VERSIONS", f"{root}/file")
+    monkeypatch.setattr(debian_files, "_mirrors", lambda: [root])
+    monkeypatch.setattr(debian_files, "OLD_VERSIONS", f"{root}/file")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield served
     server.shutdown()
@@ -125,7 +126,7 @@ def test_a_second_time_nothing_is_fetched(
     mirror: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare(cache, PACKAGES)
-    monkeypatch.setattr(arm64_root.urllib.request, "urlopen", pytest.fail)
+    monkeypatch.setattr(debian_files.urllib.request, "urlopen", pytest.fail)
     assert prepare(cache, PACKAGES) == first
 
 
@@ -175,26 +176,6 @@ def test_another_machine_is_told_what_it_takes(
     monkeypatch.setattr(arm64_root.platform, "machine", lambda: "riscv64")
     with pytest.raises(MissingDependencyError, match="Linux riscv64"):
         prepare(cache, PACKAGES)
-
-
-def test_mirrors_of_apt_come_before_debian_s_own(tmp_path: Path) -> None:
-    (tmp_path / "sources.list.d").mkdir()
-    (tmp_path / "sources.list").write_text(
-        "# deb http://old.example/debian x main\ndeb http://one.example/sub/debian bookworm main\n"
-    )
-    (tmp_path / "sources.list.d/d.sources").write_text(
-        "URIs: https://two.example/debian-security/\nSuites: x\n"
-    )
-    (tmp_path / "sources.list.d/other.list").write_text("deb https://x.example/apt y main\n")
-    expected = ["http://one.example/sub", "https://two.example", arm64_root.DEBIAN]
-    assert arm64_root._mirrors(tmp_path) == expected
-
-
-def test_the_cache_is_where_the_user_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert arm64_root.cache_folder() == Path("/somewhere/i2uv-edge/arm64")
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the specification has ignored
-    assert arm64_root.cache_folder() == Path.home() / ".cache/i2uv-edge/arm64"
 
 
 def test_the_pinned_runtime_is_the_one_that_runs_here() -> None:
