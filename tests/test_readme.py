@@ -29,6 +29,9 @@ LESS = {
     "i2uv-edge quantize edge --checkpoint WEIGHTS.safetensors": FEW,
 }
 ELSEWHERE = {
+    "make android-packages": (".ci/run", "make android-packages"),
+    "make apk": (".ci/run", "make apk"),
+    "make android-test": (".ci/run", "make android-test"),
     "make export": (".ci/run", "make export"),
     "make test": (".ci/run", "make test"),
     "i2uv-edge export paper --checkpoint A.pth --checkpoint S.pth": (

@@ -198,10 +198,11 @@ def arm64(folder: Path) -> str:
     import numpy as np
 
     from i2uv_edge.device.arm64 import CPU, Emulated
-    from i2uv_edge.device.arm64_root import cache_folder, load_packages, prepare
+    from i2uv_edge.device.arm64_root import load_packages, prepare
+    from i2uv_edge.device.debian_files import cache_folder
     from i2uv_edge.runners import TfliteRunner
 
-    cache, packages = cache_folder(), load_packages()
+    cache, packages = cache_folder("arm64"), load_packages()
     if not (cache / packages.digest).is_dir():
         raise MissingDependencyError("not fetched yet", remedy=ARM64_REMEDY)
     root = prepare(cache, packages)
