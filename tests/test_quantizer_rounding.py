@@ -25,7 +25,7 @@ def together(made: RecipeSpec) -> RecipeSpec:
 
 
 def quantized(
-    network: nn.Module, made: RecipeSpec, size: int = 32, *, correct_bias: bool = True
+    network: nn.Module, made: RecipeSpec, size: int = 32, *, correct_bias: bool | None = None
 ) -> QuantizedNetwork:
     options = QuantOptions(correct_bias=correct_bias)
     batch = pictures(48, size)
@@ -123,10 +123,18 @@ def test_layers_of_many_columns_are_rounded_in_parts(monkeypatch: pytest.MonkeyP
     assert errors[0] < errors[1]
 
 
+def test_biases_are_corrected_beside_the_nearest_integers_alone() -> None:
+    nearest = recipe("head")
+    for made, corrected in ((nearest, True), (together(nearest), False)):
+        encodings = quantized(toy(), made).encodings
+        assert encodings.options["correct_bias"] is corrected
+        assert bool(encodings.bias_correction) is corrected
+
+
 def test_corrections_of_the_bias_go_into_the_weights_that_are_kept() -> None:
     made = together(recipe("head"))
-    plain = quantized(toy(), made, correct_bias=False)
-    result = quantized(toy(), made)
+    plain = quantized(toy(), made)
+    result = quantized(toy(), made, correct_bias=True)
     assert plain.tensors is not None
     assert result.tensors is not None
     for layer, values in result.encodings.bias_correction.items():

@@ -60,12 +60,15 @@ class QuantOptions:
     """What a recipe does not say; recorded in the encodings.
 
     `concat` is explained in `plan.make_plan`, `correct_bias` in `bias_correction`; `equalize` is
-    the strength of `equalize.find_scales`, None leaves the network's own scales.
+    the strength of `equalize.find_scales`, None leaves the network's own scales. Where
+    `correct_bias` is None, biases are corrected beside weights rounded to the nearest alone:
+    second-order rounding leaves less of a mean to take out than few pictures err by
+    (docs/quantization.md).
     """
 
     concat: ConcatRanges = "shared"
     equalize: float | None = 0.5
-    correct_bias: bool = True
+    correct_bias: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,9 @@ def quantize(
     )
     activations, weights = find_encodings(plan, histograms, recipe)
     shifts = offsets(graph, activations)
+    rounded = recipe.weights.rounding == "second-order"
+    correct_bias = not rounded if options.correct_bias is None else options.correct_bias
+    options = replace(options, correct_bias=correct_bias)
     encodings = Encodings(
         role=network_role,
         recipe=recipe.name,
@@ -192,10 +198,9 @@ def quantize(
         bias_correction=shifts,
     )
     network = load_quantized(module, recipe, encodings)
-    rounded = recipe.weights.rounding == "second-order"
     if rounded:
         round_weights(network.graph, some)
-    if options.correct_bias:
+    if correct_bias:
         apply_corrections(graph, shifts)
         means = channel_means(graph, few)
         exact = [sample.double() for sample in few]
