@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from i2uv_edge.atlases import ModelAtlases
 from i2uv_edge.chain import Chain, ChainSpec
-from i2uv_edge.comparison import PICTURE_SIZE, float_chain
+from i2uv_edge.comparison import float_chain
 from i2uv_edge.data.calibration import CalibrationSet
 from i2uv_edge.data.evaluation import bundled_samples
 from i2uv_edge.errors import UsageError
@@ -34,6 +34,7 @@ from i2uv_edge.quantizer.sensitivity import Sensitivity, idle_overrides
 from i2uv_edge.requests import Notify
 from i2uv_edge.runners import TorchRunner
 from i2uv_edge.spec import Override, RecipeSpec, Role
+from i2uv_edge.standpoints import picture_size
 
 __all__ = ["FLOAT_COST", "Study"]
 
@@ -100,8 +101,12 @@ class Study:
         self._calibration, self._atlases = calibration, atlases
         self._recipe = recipe.name
         self._base = _without_needs(recipe, networks)
-        affinenet = networks.get("affinenet")
-        size = affinenet.spec.input.shape[1] if affinenet else PICTURE_SIZE
+        if "hand" in networks:
+            raise UsageError(
+                f"{model} answers with a hand, and only what maps cost is known",
+                expected="an AffineNet, an SRNet or both",
+            )
+        size = picture_size({role: network.spec for role, network in networks.items()})
         self._all = list(islice(map(self._known, bundled_samples(size)), most))
         stride = max(1, len(self._all) // pictures)
         self._few = self._all[::stride][:pictures]

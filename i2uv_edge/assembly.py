@@ -16,7 +16,7 @@ import torch
 from i2uv_edge.atlases import ModelAtlases, meshes_of
 from i2uv_edge.bundle import seal, sha256_of, write_json
 from i2uv_edge.chain import ChainSpec
-from i2uv_edge.comparison import PICTURE_SIZE, tflite_chain
+from i2uv_edge.comparison import tflite_chain
 from i2uv_edge.convert.onnx import to_onnx
 from i2uv_edge.convert.tflite import to_tflite
 from i2uv_edge.data.calibration import CalibrationSet
@@ -42,7 +42,9 @@ from i2uv_edge.spec import (
     Role,
     TargetSpec,
     TensorSpec,
+    seeing,
 )
+from i2uv_edge.standpoints import as_taken, picture_size
 
 __all__ = ["Build", "write_sealed"]
 
@@ -129,7 +131,7 @@ def write_sealed(folder: Path, build: Build, notify: Notify) -> None:
         write_json(folder / "encodings.json", encodings)
     atlases.write(folder / "atlas.npz")
     write_evaluation(folder / "eval", with_truth=atlases.built_in)
-    if "affinenet" in build.networks:
+    if seeing(build.specs) is not None:
         _write_golden(folder, build.specs, atlases)
     fields = _manifest_fields(folder, build)
     parts = Parts()
@@ -145,12 +147,13 @@ def _write_golden(folder: Path, specs: Mapping[Role, NetworkSpec], atlases: Mode
     """What the TFLite files answer to the first samples, for an app's tests to compare with."""
     chain = tflite_chain(folder, specs, atlases)
     samples = []
-    for sample in islice(
-        read_evaluation(folder / "eval", specs["affinenet"].input.shape[1]), GOLDEN_SAMPLES
-    ):
-        levels = np.rint(sample.picture * 255).astype(np.uint8)
-        made = {name: array[0] for name, array in chain(sample.picture[None]).items()}
-        samples.append((sample.id, {"input": Stored(levels, 1 / 255, 0), **made}))
+    stream = as_taken(read_evaluation(folder / "eval", picture_size(specs)), specs, atlases)
+    for sample in islice(stream, GOLDEN_SAMPLES):
+        given = Stored(sample.taken)
+        if sample.feed is None:
+            given = Stored(np.rint(sample.picture * 255).astype(np.uint8), 1 / 255, 0)
+        made = {name: array[0] for name, array in chain(sample.taken[None]).items()}
+        samples.append((sample.id, {"input": given, **made}))
     write_dump(folder / "golden", samples, source="tflite")
 
 
@@ -158,6 +161,8 @@ def _manifest_fields(folder: Path, build: Build) -> dict[str, Any]:
     sources = {f"checkpoint.{role}": item.source_sha256 for role, item in build.networks.items()}
     if build.meshes is not None:
         sources |= {f"mesh.{key}": sha256_of(path) for key, path in build.meshes.files().items()}
+    if (hand := _hand_file(build)) is not None:
+        sources["mano"] = sha256_of(hand)
     calibration = None
     if build.calibration is not None:
         sources["calibration"] = build.calibration.sha256
@@ -180,9 +185,8 @@ def _manifest_fields(folder: Path, build: Build) -> dict[str, Any]:
 
 def _preprocess(specs: Mapping[Role, NetworkSpec]) -> dict[str, Any]:
     """How a picture becomes AffineNet's input, as an app has to do it."""
-    size = specs["affinenet"].input.shape[1] if "affinenet" in specs else PICTURE_SIZE
     margin = SceneSettings().margin
-    return {**PREPROCESS, "size": size, "margin": list(margin)}
+    return {**PREPROCESS, "size": picture_size(specs), "margin": list(margin)}
 
 
 def _contract(folder: Path, spec: NetworkSpec) -> dict[str, Any]:
@@ -191,11 +195,20 @@ def _contract(folder: Path, spec: NetworkSpec) -> dict[str, Any]:
     onnx = OnnxRunner(folder / f"{spec.role}.onnx", spec).tensors()
     return {
         "name": spec.name,
-        # Paths of a user's machine stay out; what the meshes say is in atlas.npz.
-        "spec": {k: value for k, value in asdict(spec).items() if k not in ("name", "meshes")},
+        "spec": _spec_fields(spec),
         **_ports(spec, *tflite, layout="NHWC"),
         "onnx": _ports(spec, *onnx, layout="NCHW"),
     }
+
+
+def _spec_fields(spec: NetworkSpec) -> dict[str, Any]:
+    """The network's file. Paths of a user's machine stay out: what they name is in atlas.npz."""
+    found = {k: value for k, value in asdict(spec).items() if k not in ("name", "meshes")}
+    if spec.readout is None:
+        del found["readout"]
+    else:
+        found["readout"]["hand"] = Path(spec.readout.hand).name
+    return found
 
 
 def _ports(
@@ -223,4 +236,12 @@ def _parents(build: Build) -> dict[str, str]:
         parents["encodings.json"] = "calibration"
     if build.meshes is not None:
         parents["atlas.npz"] = "mesh.coarse"
+    if _hand_file(build) is not None:
+        parents["atlas.npz"] = "mano"
     return parents
+
+
+def _hand_file(build: Build) -> Path | None:
+    """The hand model that answers pose, where it is not the built-in one."""
+    readouts = [spec.readout for spec in build.specs.values() if spec.readout is not None]
+    return next((Path(item.hand) for item in readouts if not item.is_stand_in), None)

@@ -13,25 +13,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2uv_edge.data.stand_in import stand_in
 from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.hand.atlas import Atlas
-from i2uv_edge.hand.mano import Mano
+from i2uv_edge.hand.mano import VERTICES, Mano
 from i2uv_edge.hand.model import HandModel
 from i2uv_edge.parity import Atlases, Sample
 from i2uv_edge.spec import MeshesSpec, NetworkSpec, Role
 
-__all__ = ["ModelAtlases", "meshes_of"]
+__all__ = ["ModelAtlases", "hand_of", "meshes_of"]
 
 COARSE_PREFIX = "affinenet_"  # of AffineNet's arrays in atlas.npz where there is an SRNet as well
+MANO_PREFIX = "mano_"  # of the arrays of the model that a hand network's answers pose
 SAME_PLACE = 1e-3  # how far apart texture coordinates of one vertex may be: a quarter of a texel
 
 
 @dataclass(frozen=True)
 class ModelAtlases(Atlases):
-    """The atlas of the coarse maps and, with an SRNet, that of the fine ones."""
+    """The atlas of the coarse maps and, with an SRNet, that of the fine ones.
+
+    That of a network of the role "hand" is of its vertices, one a texel; `mano` is the hand model
+    that its answers pose.
+    """
 
     coarse: Atlas
     fine: Atlas | None = None
+    mano: Mano | None = None
 
     @staticmethod
     def of_networks(
@@ -54,6 +61,8 @@ class ModelAtlases(Atlases):
         InputError
             A mesh or hand model cannot be used, or they do not belong together.
         """
+        if "hand" in specs:
+            return _of_hand(specs["hand"])
         srnet = specs.get("srnet")
         coarse_size = (srnet.input if srnet is not None else specs["affinenet"].output).shape[1]
         fine_size = None if srnet is None else srnet.output.shape[1]
@@ -76,6 +85,8 @@ class ModelAtlases(Atlases):
         arrays: dict[str, NDArray[Any]] = self.coarse.arrays()
         if self.fine is not None:
             arrays = {**self.fine.arrays(), **self.coarse.arrays(COARSE_PREFIX)}
+        if self.mano is not None:
+            arrays |= {MANO_PREFIX + key: array for key, array in self.mano.arrays().items()}
         np.savez_compressed(path, allow_pickle=False, **arrays)
 
     @staticmethod
@@ -90,8 +101,14 @@ class ModelAtlases(Atlases):
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
         last = Atlas.from_arrays(arrays)
+        own = {
+            key.removeprefix(MANO_PREFIX): array
+            for key, array in arrays.items()
+            if key.startswith(MANO_PREFIX)
+        }
         if not with_fine:
-            return ModelAtlases(coarse=last)
+            mano = Mano.from_arrays(own, path) if own else None
+            return ModelAtlases(coarse=last, mano=mano)
         return ModelAtlases(coarse=Atlas.from_arrays(arrays, COARSE_PREFIX), fine=last)
 
     def coarse_map(self, vertices: NDArray[Any]) -> NDArray[np.float32]:
@@ -112,6 +129,32 @@ class ModelAtlases(Atlases):
                 expected="samples of a rendered set",
             )
         return replace(sample, affinenet_map=self.coarse_map(sample.truth.coarse))
+
+
+def hand_of(spec: NetworkSpec) -> Mano:
+    """The hand model that the answers of a network of the role "hand" pose.
+
+    Raises
+    ------
+    InputError
+        The file that the network names is no MANO model.
+    """
+    assert spec.readout is not None
+    return stand_in() if spec.readout.is_stand_in else Mano.load(Path(spec.readout.hand))
+
+
+def _of_hand(spec: NetworkSpec) -> ModelAtlases:
+    mano = hand_of(spec)
+    if spec.readout is not None and spec.readout.is_stand_in:
+        mesh = HandModel.load().coarse
+        return ModelAtlases(
+            Atlas.of_vertices(mesh.vertices, mesh.faces, mesh.joint_regressor), mano=mano
+        )
+    template = mano.template.astype(np.float32)
+    joints = np.zeros((0, len(template)), np.float32)
+    if len(template) == VERTICES:  # the fingertips are known by their numbers
+        joints = mano.joint_regressor()
+    return ModelAtlases(Atlas.of_vertices(template, mano.faces, joints), mano=mano)
 
 
 def meshes_of(specs: Mapping[Role, NetworkSpec]) -> MeshesSpec | None:

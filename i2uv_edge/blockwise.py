@@ -30,7 +30,7 @@ from i2uv_edge.quantizer.tensors import (
 )
 from i2uv_edge.report.material import StepsApart, TensorParity, TensorTable
 from i2uv_edge.runners import TorchRunner
-from i2uv_edge.spec import Role
+from i2uv_edge.spec import Role, seeing
 
 __all__ = ["tensor_table"]
 
@@ -71,8 +71,8 @@ def tensor_table(
 
 def _feeds(contents: Contents, role: Role, samples: Sequence[Sample]) -> Iterator[Float32]:
     """(1, S, S, 3) what a network is fed with for each sample."""
-    if role == "affinenet":
-        yield from (sample.picture[None] for sample in samples)
+    if seeing(contents.specs) is contents.specs[role]:
+        yield from (sample.taken[None] for sample in samples)
         return
     runner, chain = None, contents.chain
     if "affinenet" in contents.specs:

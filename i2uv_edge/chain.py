@@ -1,6 +1,7 @@
-"""AffineNet and SRNet, run one behind the other as they run on the phone.
+"""A model's networks, run as they run on the phone.
 
-On anything that is a runner. What a phone has written down answers in its place, see
+AffineNet and SRNet run one behind the other; the answer of a network of the role "hand" is read. On
+anything that is a runner. What a phone has written down answers in its place, see
 `i2uv_edge.dumps`.
 """
 
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2uv_edge.errors import InputError
-from i2uv_edge.runners import Runner
+from i2uv_edge.networks.readouts import Readout
+from i2uv_edge.runners import Runner, checked_output
+from i2uv_edge.spec import TensorSpec
 
-__all__ = ["Chain", "ChainSpec", "VertexReader"]
+__all__ = ["Chain", "ChainSpec", "PosedRunner", "Posing", "VertexReader"]
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -92,6 +95,49 @@ class ChainSpec:
         return spec
 
 
+@dataclass(frozen=True)
+class Posing:
+    """Answers of a network of the role "hand" as maps of vertices, see `Atlas.of_vertices`.
+
+    Row after row, one a texel, and what is left over of `size` * `size` is zero.
+    """
+
+    readout: Readout
+    size: int
+
+    def __call__(self, answers: Float32) -> Float32:
+        """(N, H, W, C) -> (N, size, size, 3)."""
+        vertices = self.readout.read(answers)
+        maps = np.zeros((len(vertices), self.size * self.size, 3), np.float32)
+        maps[:, : vertices.shape[1]] = vertices
+        return maps.reshape(-1, self.size, self.size, 3)
+
+
+class PosedRunner:
+    """Runs a network of the role "hand" and reads its answers.
+
+    Parameters
+    ----------
+    runner
+        The network.
+    posing
+        Reads them.
+    """
+
+    def __init__(self, runner: Runner, posing: Posing) -> None:
+        self.name = runner.name
+        self.input = runner.input
+        shape = (1, posing.size, posing.size, 3)
+        self.output = TensorSpec("vertices", shape, "NHWC", runner.output.unit, (-1e3, 1e3))
+        self._runner = runner
+        self._posing = posing
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Float32]:
+        """Run the network; see `Runner`."""
+        answers = self._runner(feeds)[self._runner.output.name]
+        return {self.output.name: checked_output(self, self._posing(answers), len(answers))}
+
+
 class Chain:
     """AffineNet and, if there is one, SRNet behind it, run as they run on the phone.
 
@@ -99,6 +145,7 @@ class Chain:
     ----------
     affinenet
         Pictures -> coarse maps. Without it only `refine` works, for a model that is an SRNet alone.
+        Or what else is fed with samples: a `PosedRunner`.
     srnet
         Normalised coarse maps -> fine maps.
     coarse, fine
@@ -107,6 +154,8 @@ class Chain:
         What is between the two networks.
     name
         How tables call the pair.
+    first
+        The role of the first network, by which its maps are called.
     """
 
     live = True
@@ -120,11 +169,13 @@ class Chain:
         fine: VertexReader | None = None,
         spec: ChainSpec | None = None,
         name: str = "",
+        first: str = "affinenet",
     ) -> None:
-        first = affinenet or srnet
-        if first is None or (srnet is not None and fine is None):
+        leading = affinenet or srnet
+        if leading is None or (srnet is not None and fine is None):
             raise ValueError("a chain needs a network, and an srnet needs the reader `fine`")
-        self.name = name or first.name
+        self.name = name or leading.name
+        self._first = first
         self._affinenet = affinenet
         self._srnet = srnet
         self._coarse = coarse
@@ -137,21 +188,21 @@ class Chain:
         Parameters
         ----------
         pictures
-            (N, S, S, 3) float32 RGB, 0..1.
+            (N, S, S, 3) float32 RGB, 0..1; or what else the first network is fed with.
         ids
             Not used here; a `DumpRunner` finds its samples by them.
 
         Returns
         -------
         dict
-            "affinenet" -> (N, M, M, 3) maps in map units; with an SRNet "srnet" -> the fine maps;
-            "vertices" -> (N, V, 3) of the last map.
+            "affinenet", or the first network's role -> (N, M, M, 3) maps in map units; with an
+            SRNet "srnet" -> the fine maps; "vertices" -> (N, V, 3) of the last map.
         """
         if self._affinenet is None:
             return {}
         runner = self._affinenet
         maps = runner({runner.input.name: pictures})[runner.output.name]
-        outputs = {"affinenet": maps}
+        outputs = {self._first: maps}
         refined = self.refine(maps)
         if refined is None or self._fine is None:
             return {**outputs, "vertices": self._coarse.read_vertices(maps)}

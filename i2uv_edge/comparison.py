@@ -13,7 +13,7 @@ from torch import nn
 from i2uv_edge import strict_toml
 from i2uv_edge.atlases import ModelAtlases
 from i2uv_edge.bundle import MANIFEST, Bundle
-from i2uv_edge.chain import Chain, ChainSpec
+from i2uv_edge.chain import Chain, ChainSpec, PosedRunner, Posing
 from i2uv_edge.convert.histogram import macs_by_dtype
 from i2uv_edge.data.evaluation import folder_samples, read_evaluation
 from i2uv_edge.data.pictures import list_pictures
@@ -22,7 +22,7 @@ from i2uv_edge.dumps import DumpRunner
 from i2uv_edge.emulation import EmulatedRunner
 from i2uv_edge.errors import DamagedError, I2uvError, InputError, UsageError
 from i2uv_edge.networks.checkpoint import load_checkpoint
-from i2uv_edge.networks.registry import build
+from i2uv_edge.networks.registry import build, readout
 from i2uv_edge.onnx_runner import OnnxRunner
 from i2uv_edge.parity import HandRunner, Sample
 from i2uv_edge.quantizer.encodings import Encodings
@@ -31,7 +31,8 @@ from i2uv_edge.quantizer.network import QuantizedNetwork, load_quantized
 from i2uv_edge.quantizer.stored import read_tensors
 from i2uv_edge.runners import Runner, TfliteRunner, TorchRunner
 from i2uv_edge.scores import BASELINE, EMULATED, Measurement
-from i2uv_edge.spec import ROLES, NetworkSpec, RecipeSpec, Role
+from i2uv_edge.spec import ROLES, NetworkSpec, RecipeSpec, Role, seeing
+from i2uv_edge.standpoints import as_taken, picture_size
 
 __all__ = [
     "ARM64",
@@ -66,8 +67,6 @@ QNN = "qnn"
 
 SPLIT = "split"
 """The segments of the .tflite files, chained: a candidate for who asks for it."""
-
-PICTURE_SIZE = 256  # of the samples of an SRNet alone, which looks at no picture
 
 
 @dataclass(frozen=True)
@@ -200,24 +199,27 @@ def samples(contents: Contents, images: Path | None = None) -> Samples:
     InputError
         There is no picture in the folder.
     UsageError
-        A folder was named, and the bundle holds an SRNet alone.
+        A folder was named, and the bundle's networks take no pictures.
     """
-    srnet_alone = "affinenet" not in contents.specs
-    size = PICTURE_SIZE if srnet_alone else contents.specs["affinenet"].input.shape[1]
+    first = seeing(contents.specs)
+    size = picture_size(contents.specs)
     if images is not None:
-        if srnet_alone:
+        if first is None or not first.takes_pictures:
             raise UsageError(
-                f"{contents.bundle.path} holds an SRNet alone, which takes no pictures",
-                remedy="leave --images out: the bundle's own samples carry maps",
+                f"{contents.bundle.path} holds {_taker(contents.specs)}, which takes no pictures",
+                remedy="leave --images out: the bundle's own samples carry what it takes",
             )
         paths, skipped = list_pictures(images)
         return Samples(tuple(path.name for path in paths), folder_samples(images, size), skipped)
     folder = contents.bundle.path / "eval"
     ids = tuple(path.stem for path in list_pictures(folder)[0])
     stream = read_evaluation(folder, size)
-    if srnet_alone:
-        stream = map(contents.atlases.with_coarse_map, stream)
-    return Samples(ids, stream)
+    return Samples(ids, as_taken(stream, contents.specs, contents.atlases))
+
+
+def _taker(specs: Mapping[Role, NetworkSpec]) -> str:
+    first = seeing(specs)
+    return "an SRNet alone" if first is None else first.name
 
 
 def restricted(found: Samples, taking_part: Sequence[HandRunner]) -> Samples:
@@ -285,7 +287,8 @@ def float_chain(
 ) -> Chain:
     """The float networks, chained."""
     parts = {role: TorchRunner(module, spec) for role, (spec, module) in modules.items()}
-    return _chain(BASELINE, parts, atlases, chain)
+    specs = {role: spec for role, (spec, _) in modules.items()}
+    return _chain(BASELINE, parts, specs, atlases, chain)
 
 
 def tflite_chain(
@@ -296,7 +299,7 @@ def tflite_chain(
 ) -> Chain:
     """The converted networks in a bundle's folder, chained."""
     parts = {role: TfliteRunner(folder / f"{role}.tflite", spec) for role, spec in specs.items()}
-    return _chain("tflite", parts, atlases, chain)
+    return _chain("tflite", parts, specs, atlases, chain)
 
 
 def fake_quant_chain(contents: Contents, arithmetic: Arithmetic = "xnnpack") -> Chain:
@@ -305,7 +308,7 @@ def fake_quant_chain(contents: Contents, arithmetic: Arithmetic = "xnnpack") -> 
         role: TorchRunner(network.module_in(arithmetic), contents.specs[role], name="fake-quant")
         for role, network in quantized_networks(contents).items()
     }
-    return _chain("fake-quant", parts, contents.atlases, contents.chain)
+    return _chain_of(contents, "fake-quant", parts)
 
 
 def emulated_chain(contents: Contents) -> Chain:
@@ -314,14 +317,14 @@ def emulated_chain(contents: Contents) -> Chain:
         role: EmulatedRunner(contents.bundle.file(f"{role}.onnx"), spec)
         for role, spec in contents.specs.items()
     }
-    return _chain(EMULATED, parts, contents.atlases, contents.chain)
+    return _chain_of(contents, EMULATED, parts)
 
 
 def _arm64_chain(contents: Contents) -> Chain:
     from i2uv_edge.device.arm64 import emulated_runners
 
     parts = emulated_runners(contents.bundle.path, contents.specs)
-    return _chain(ARM64, parts, contents.atlases, contents.chain)
+    return _chain_of(contents, ARM64, parts)
 
 
 def _qnn_chain(contents: Contents) -> Chain:
@@ -329,7 +332,7 @@ def _qnn_chain(contents: Contents) -> Chain:
 
     networks = contents.bundle.manifest["networks"]
     parts = emulated_runners(contents.bundle.path, contents.specs, networks, name=QNN)
-    return _chain(QNN, parts, contents.atlases, contents.chain)
+    return _chain_of(contents, QNN, parts)
 
 
 def _split_chain(contents: Contents) -> Chain:
@@ -342,7 +345,7 @@ def _split_chain(contents: Contents) -> Chain:
                 expected="a bundle that was exported with --split",
             )
         parts[role] = segment_runner(contents.bundle.path, spec, fields)
-    return _chain(SPLIT, parts, contents.atlases, contents.chain)
+    return _chain_of(contents, SPLIT, parts)
 
 
 def _onnx_chain(contents: Contents) -> Chain:
@@ -350,7 +353,7 @@ def _onnx_chain(contents: Contents) -> Chain:
         role: OnnxRunner(contents.bundle.file(f"{role}.onnx"), spec)
         for role, spec in contents.specs.items()
     }
-    return _chain("onnx", parts, contents.atlases, contents.chain)
+    return _chain_of(contents, "onnx", parts)
 
 
 def _runner(contents: Contents, name: str) -> HandRunner:
@@ -427,9 +430,22 @@ def _dump(contents: Contents, folder: str) -> DumpRunner:
     return dump
 
 
+def _chain_of(contents: Contents, name: str, parts: Mapping[Role, Runner]) -> Chain:
+    return _chain(name, parts, contents.specs, contents.atlases, contents.chain)
+
+
 def _chain(
-    name: str, parts: Mapping[Role, Runner], atlases: ModelAtlases, spec: ChainSpec | None
+    name: str,
+    parts: Mapping[Role, Runner],
+    specs: Mapping[Role, NetworkSpec],
+    atlases: ModelAtlases,
+    spec: ChainSpec | None,
 ) -> Chain:
+    if "hand" in parts:
+        assert atlases.mano is not None
+        posing = Posing(readout(specs["hand"], atlases.mano), atlases.coarse.size)
+        posed = PosedRunner(parts["hand"], posing)
+        return Chain(posed, coarse=atlases.coarse, spec=spec, name=name, first="hand")
     return Chain(
         parts.get("affinenet"),
         parts.get("srnet"),

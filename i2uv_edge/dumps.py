@@ -26,7 +26,7 @@ Float32 = NDArray[np.float32]
 
 DUMP = "dump.json"
 DUMP_SCHEMA = 1
-DUMP_TENSORS = ("input", "affinenet", "srnet", "vertices")
+DUMP_TENSORS = ("input", "affinenet", "srnet", "hand", "vertices")
 VERTEX_TOLERANCE = 2e-3  # map units, half a millimetre: what half precision leaves, and no more
 _DUMP_TYPES = ("float32", "float16", "int8", "uint8", "int16")
 

@@ -287,12 +287,36 @@ def _pad(operands: Operands, options: Options) -> Tensor:
     return F.pad(x, sides, value=float(filler))
 
 
+def _reduced(operation: Callable[..., Tensor]) -> Callable[[Operands, Options], Tensor]:
+    """A sum or a mean over axes, which are the second operand."""
+
+    def reduce(operands: Operands, options: Options) -> Tensor:
+        axes = tuple(operands[1].long().tolist())
+        return operation(operands[0], axes, keepdim=bool(options.get("keepdims", 1)))
+
+    return reduce
+
+
+def _gather(operands: Operands, options: Options) -> Tensor:
+    x, index = operands
+    axis = options["axis"]
+    taken = x.index_select(axis, index.long().flatten())
+    return cast(Tensor, taken.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
+
+
 _OPERATIONS: Mapping[str, Callable[[Operands, Options], Tensor]] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
     "Conv": _conv,
     "Relu": lambda x, _: torch.relu(x[0]),
     "Sigmoid": lambda x, _: torch.sigmoid(x[0]),
+    "LeakyRelu": lambda x, options: F.leaky_relu(x[0], options["alpha"]),
+    "GlobalAveragePool": lambda x, _: x[0].mean((2, 3), keepdim=True),
+    "Gather": _gather,
+    "ReduceMean": _reduced(torch.mean),
+    "ReduceSum": _reduced(torch.sum),
+    "Sqrt": lambda x, _: torch.sqrt(x[0]),
+    "Div": lambda x, _: x[0] / x[1],
     "Add": lambda x, _: x[0] + x[1],
     "Sub": lambda x, _: x[0] - x[1],
     "Mul": lambda x, _: x[0] * x[1],

@@ -58,7 +58,7 @@ def largest_difference(
 
 
 def _answers(runner: HandRunner, sample: Sample) -> Mapping[str, Maps]:
-    outputs = runner(sample.picture[None], (sample.id,))
+    outputs = runner(sample.taken[None], (sample.id,))
     maps = {stage: outputs[key] for key, stage in STAGE_OF_OUTPUT.items() if key in outputs}
     if sample.affinenet_map is not None:
         refined = runner.refine(sample.affinenet_map[None])

@@ -31,6 +31,7 @@ from i2uv_edge.tally import (
 )
 
 __all__ = [
+    "COARSE_STAGES",
     "STAGE_OF_OUTPUT",
     "Atlases",
     "Compared",
@@ -53,8 +54,10 @@ Key = TypeVar("Key")
 Found = TypeVar("Found")
 
 _TRUTH = "truth"
-STAGE_OF_OUTPUT = {"affinenet": "affinenet", "srnet": "chained"}
+STAGE_OF_OUTPUT = {"affinenet": "affinenet", "srnet": "chained", "hand": "hand"}
 """At which stage a runner's outputs are measured."""
+COARSE_STAGES = ("affinenet", "hand")
+"""Those whose vertices are the coarse ones."""
 _BATCH = 16  # noisy copies run at a time
 
 
@@ -96,13 +99,20 @@ class Sample:
     """A picture to compare runners on.
 
     `picture` is (S, S, 3) float32 RGB, 0..1. `affinenet_map` (M, M, 3), map units, is what an SRNet
-    alone is fed with; models with an AffineNet do without.
+    alone is fed with; models with an AffineNet do without. `feed` (H, W, C) is what a network takes
+    that looks at no picture.
     """
 
     id: str
     picture: Float32
     truth: Truth | None = None
     affinenet_map: Float32 | None = None
+    feed: Float32 | None = None
+
+    @property
+    def taken(self) -> Float32:
+        """What a model's first network is fed with."""
+        return self.picture if self.feed is None else self.feed
 
 
 @dataclass(frozen=True)
@@ -242,7 +252,7 @@ class _Surfaces:
         self.fine = None if atlases.fine is None else Surface(atlases.fine)
 
     def of(self, stage: str) -> Surface:
-        if stage == "affinenet":
+        if stage in COARSE_STAGES:
             return self.coarse
         if self.fine is None:
             raise InputError(
@@ -298,7 +308,7 @@ class _Session:
         self._scales.append(first_scale)
         if sample.truth is not None:
             self._add_truth(sample.id, sample.truth, answers)
-        if self._still is not None and len(self._still_ids) < self._still.samples:
+        if self._still is not None and self._sees_noise(sample):
             self._add_flicker(sample, self._still, first_scale)
 
     def result(self) -> Measured:
@@ -323,10 +333,15 @@ class _Session:
             found += [Measurement(_TRUTH, candidate, stage, *row) for row in rows]
         return Measured(len(self._ids), tuple(found), self._scale_of_all())
 
+    def _sees_noise(self, sample: Sample) -> bool:
+        """Whether a sample is among those that flicker is measured on: a sensor's, of pictures."""
+        assert self._still is not None
+        return sample.feed is None and len(self._still_ids) < self._still.samples
+
     # Running.
 
     def _answers(self, runner: HandRunner, sample: Sample) -> dict[str, Answer]:
-        outputs = runner(sample.picture[None], (sample.id,))
+        outputs = runner(sample.taken[None], (sample.id,))
         maps = {stage: outputs[k] for k, stage in STAGE_OF_OUTPUT.items() if k in outputs}
         if sample.affinenet_map is not None and runner.live:
             refined = runner.refine(sample.affinenet_map[None])
@@ -429,9 +444,9 @@ class _Session:
                 if stage not in found:
                     continue
                 surface, target = self._surfaces.of(stage), truth.coarse
-                if stage != "affinenet" and truth.fine is not None:
+                if stage not in COARSE_STAGES and truth.fine is not None:
                     target = truth.fine
-                elif stage != "affinenet":
+                elif stage not in COARSE_STAGES:
                     surface = self._surfaces.coarse  # whose vertices are the first of the fine ones
                 predicted = found[stage].vertices[: len(target)] * np.float64(truth.scale_mm)
                 true = np.asarray(target, np.float64) * truth.scale_mm

@@ -344,7 +344,7 @@ def quantize(request: QuantizeRequest, notify: Notify | None = None) -> Quantize
     if calibration is None or not set(recipe.training) & set(model.networks):
         raise UsageError(
             f"the recipe {recipe.name} trains no network of {model.name}",
-            expected="a recipe with a table [training.affinenet]",
+            expected=f"a recipe with a table [training.{next(iter(model.networks))}]",
             remedy=f"calibration alone is part of: i2uv-edge export {model.name} "
             f"--recipe {recipe.name}",
         )
@@ -531,8 +531,8 @@ def _compare(
 
 
 def _effort(networks: Mapping[Any, Network]) -> Effort:
-    sizes = [(network.module, network.spec.input.shape[1]) for network in networks.values()]
-    return Effort(sum(macs(module, size) for module, size in sizes) / 1e9)
+    every = networks.values()
+    return Effort(sum(macs(own.module, own.spec.input.shape[1:]) for own in every) / 1e9)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from i2uv_edge.data.calibration import CalibrationSet
 from i2uv_edge.data.rendered_set import read_set
 from i2uv_edge.errors import UsageError
 from i2uv_edge.networks.model import Network
+from i2uv_edge.parity import Sample as HandSample
+from i2uv_edge.parity import Truth
 from i2uv_edge.quantizer.network import (
     QuantizedNetwork,
     float_twin,
@@ -29,7 +31,16 @@ from i2uv_edge.quantizer.stored import StoredWeights, is_stored, read_stored
 from i2uv_edge.quantizer.trainable import trainable
 from i2uv_edge.requests import Notify
 from i2uv_edge.runners import TorchRunner
-from i2uv_edge.spec import ModelSpec, RecipeSpec, Role, load_recipe
+from i2uv_edge.spec import (
+    ModelSpec,
+    NetworkSpec,
+    RecipeSpec,
+    Role,
+    load_network,
+    load_recipe,
+    seeing,
+)
+from i2uv_edge.standpoints import seen_from
 from i2uv_edge.training import loop
 from i2uv_edge.training.config import TrainingConfig
 from i2uv_edge.training.imitation import Imitation
@@ -48,6 +59,7 @@ __all__ = [
 # The recipe that needs calibration alone, and whose gates an integer recipe without gates of its
 # own is held to.
 POST_TRAINING = "w8a8"
+OF_HANDS = "w8a8-hand"  # the same for a network of the role hand
 TRAINED = "w8a8-qat"
 
 
@@ -143,12 +155,24 @@ class Quantization:
 
     def _feeds(self, role: Role) -> Iterator[NDArray[np.float32]]:
         """What the network of that role will be fed with, one calibration sample at a time."""
-        if role == "affinenet":
-            yield from self.calibration.batches(self.networks[role].spec.input.shape[1])
+        spec = self.networks[role].spec
+        if spec.takes_pictures:
+            yield from self.calibration.batches(spec.input.shape[1])
+            return
+        if spec.readout is not None:
+            yield from self._keypoints(spec)
             return
         chain = ChainSpec()
         for maps in self._coarse_maps():
             yield chain.normalise(maps, chain.bounds(self.atlases.coarse.read_vertices(maps)))
+
+    def _keypoints(self, spec: NetworkSpec) -> Iterator[NDArray[np.float32]]:
+        """(1, H, W, C) of the rendered hands of the calibration set."""
+        assert spec.readout is not None
+        for name, sample in read_set(resources.calibration_data() / "pictures"):
+            truth = Truth(sample.coarse, sample.frame.scale_mm, joints=sample.joints)
+            shown = HandSample(name, np.zeros((1, 1, 3), np.float32), truth)
+            yield seen_from(spec.readout.origin, shown).taken[None]
 
     def _coarse_maps(self) -> Iterator[NDArray[np.float32]]:
         """(1, M, M, 3) as the float AffineNet answers; without one, true maps of rendered hands."""
@@ -249,7 +273,7 @@ def default_recipe(
         with contextlib.suppress(UsageError):
             trained_weights(model, recipe, networks, given)
             return recipe
-    return load_recipe(POST_TRAINING)
+    return load_recipe(OF_HANDS if "hand" in networks else POST_TRAINING)
 
 
 def check_calibration(folder: Path | None, model: ModelSpec, recipe: RecipeSpec) -> None:
@@ -257,10 +281,15 @@ def check_calibration(folder: Path | None, model: ModelSpec, recipe: RecipeSpec)
     what = ""
     if recipe.is_float:
         what = f"the recipe {recipe.name} quantizes nothing"
-    elif model.affinenet is None:
-        what = f"{model.name} takes maps, not pictures"
+    elif not _takes_pictures(model):
+        what = f"{model.name} takes no pictures"
     if what and folder is not None:
         raise UsageError(f"{what}, so there is nothing to calibrate", remedy="drop --calibration")
+
+
+def _takes_pictures(model: ModelSpec) -> bool:
+    first = seeing({role: load_network(name) for role, name in model.networks.items()})
+    return first is not None and first.takes_pictures
 
 
 def calibration_of(

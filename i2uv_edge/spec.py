@@ -25,6 +25,7 @@ __all__ = [
     "ModelSpec",
     "NetworkSpec",
     "Override",
+    "ReadoutSpec",
     "RecipeSpec",
     "TargetSpec",
     "TensorSpec",
@@ -37,10 +38,11 @@ __all__ = [
     "model_names",
     "network_names",
     "recipe_names",
+    "seeing",
     "target_names",
 ]
 
-Role = Literal["affinenet", "srnet"]
+Role = Literal["affinenet", "srnet", "hand"]
 Bits = Literal[8, 32]
 Metric = Literal[
     "vertex_mean_mm",
@@ -60,8 +62,11 @@ Metric = Literal[
     "float_macs_share",
 ]
 
-ROLES: tuple[Role, ...] = ("affinenet", "srnet")
+ROLES: tuple[Role, ...] = ("affinenet", "srnet", "hand")
 METRICS: tuple[str, ...] = get_args(Metric)
+
+STAND_IN = "stand-in"
+"""How a network's file names the built-in hand, where a path would name MANO's."""
 
 T = TypeVar("T")
 
@@ -119,6 +124,45 @@ class MeshesSpec:
 
 
 @dataclass(frozen=True)
+class ReadoutSpec:
+    """How the answer of a network of the role "hand" becomes vertices.
+
+    `origin` is what they are relative to, and so their unit: metres from the "crop"'s middle or
+    from the "root" (joint 9), or the unit and middle of the "keypoints" that the network is given
+    instead of a picture. `fields` names the parts of the output's channels in their order, each
+    with how many it has. `hand` is a MANO model, relative to the TOML that names it; "stand-in"
+    is the built-in hand in MANO's form.
+    """
+
+    origin: Literal["crop", "root", "keypoints"]
+    fields: Mapping[str, int]
+    hand: str = STAND_IN
+
+    def __post_init__(self) -> None:
+        if not self.fields or min(self.fields.values()) < 1:
+            raise ValueError(f"fields {dict(self.fields)} must give each part its channels")
+
+    def beside(self, folder: Path) -> ReadoutSpec:
+        """Return this with a path that starts from `folder`."""
+        if self.is_stand_in:
+            return self
+        return replace(self, hand=str(folder / self.hand))
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether no MANO model is named."""
+        return self.hand == STAND_IN
+
+    def slices(self) -> dict[str, slice]:
+        """Which channels of the output each field is."""
+        found, first = {}, 0
+        for name, count in self.fields.items():
+            found[name] = slice(first, first + count)
+            first += count
+        return found
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
     """One network: `export/networks/NAME.toml`.
 
@@ -127,7 +171,8 @@ class NetworkSpec:
     network: "heads" are the layers that give coordinates, "maps" what carries a map from one stage
     to the next, "narrows" what carries features there, "coarsest" the first map's own layers, and
     "warps" those that sample by a map.
-    `convention` is how an AffineNet's map holds a hand, see `hand.camera.Convention`.
+    `convention` is how an AffineNet's map holds a hand, see `hand.camera.Convention`; `readout` how
+    the answer of a network of the role "hand" does.
     """
 
     name: str
@@ -140,6 +185,21 @@ class NetworkSpec:
     parts: Mapping[str, str] = field(default_factory=dict)
     convention: Literal["projected", "published"] = "projected"
     meshes: MeshesSpec | None = None
+    readout: ReadoutSpec | None = None
+
+    def __post_init__(self) -> None:
+        if (self.role == "hand") != (self.readout is not None):
+            raise ValueError(
+                f"role = {self.role!r}: a network of the role hand has a table [readout], and no "
+                "other has"
+            )
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether its input is the picture itself."""
+        if self.role == "srnet":
+            return False
+        return self.readout is None or self.readout.origin != "keypoints"
 
 
 @dataclass(frozen=True)
@@ -154,13 +214,16 @@ class ModelSpec:
     description: str
     affinenet: str | None = None
     srnet: str | None = None
+    hand: str | None = None
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     quantized: Mapping[str, str] = field(default_factory=dict)
     meshes: MeshesSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.networks:
-            raise ValueError("a model names an affinenet, an srnet or both")
+            raise ValueError("a model names an affinenet, an srnet or both, or a hand network")
+        if self.hand is not None and len(self.networks) > 1:
+            raise ValueError("a network of the role hand runs alone")
         for key in ("checkpoints", "quantized"):
             for role in getattr(self, key):
                 if role not in self.networks:
@@ -218,7 +281,7 @@ class Override:
     match: str = ""
     part: str = ""
     optional: bool = False
-    network: Literal["affinenet", "srnet", "*"] = "*"
+    network: Literal["affinenet", "srnet", "hand", "*"] = "*"
     precision: Literal["float", "dithered"] = "float"
 
     def __post_init__(self) -> None:
@@ -309,7 +372,7 @@ class GateSpec:
     metric: Metric
     reference: Literal["float", "fake-quant", "truth"]
     candidates: tuple[str, ...]
-    stages: tuple[Literal["affinenet", "srnet", "chained", "*"], ...]
+    stages: tuple[Literal["affinenet", "srnet", "hand", "chained", "*"], ...]
     applies_to: tuple[str, ...]
     reason: str
     limit: float | None = None
@@ -344,6 +407,11 @@ class GateSpec:
 @dataclass(frozen=True)
 class _GatesFile:
     gate: tuple[GateSpec, ...]
+
+
+def seeing(specs: Mapping[Role, NetworkSpec]) -> NetworkSpec | None:
+    """The network that is fed with samples themselves; None for an SRNet alone."""
+    return specs.get("affinenet") or specs.get("hand")
 
 
 def network_names() -> list[str]:
@@ -427,7 +495,9 @@ def _load(
         path = folder / f"{name}.toml"
     spec = strict_toml.load(schema, path, name=path.stem)
     if isinstance(spec, NetworkSpec | ModelSpec) and spec.meshes is not None:
-        return replace(spec, meshes=spec.meshes.beside(path.parent))
+        spec = replace(spec, meshes=spec.meshes.beside(path.parent))
+    if isinstance(spec, NetworkSpec) and spec.readout is not None:
+        spec = replace(spec, readout=spec.readout.beside(path.parent))
     return spec
 
 
@@ -447,6 +517,7 @@ def _alone(network: NetworkSpec, name: str) -> ModelSpec:
         description=f"the network {network.name} alone",
         affinenet=name if network.role == "affinenet" else None,
         srnet=name if network.role == "srnet" else None,
+        hand=name if network.role == "hand" else None,
         checkpoints={network.role: f"{network.name}.safetensors"},
         meshes=network.meshes,
     )

@@ -58,6 +58,7 @@ STAGES = {
     "chained": "both networks chained",
     "srnet": "the SRNet alone",
     "affinenet": "the AffineNet",
+    "hand": "the hand that is read",
 }
 """What people call the stages, the last one first."""
 

@@ -20,7 +20,10 @@ FLOORS = (
     {"atomic", "effort", "pickles", "resources", "strict_toml"},
     {"spec", "target_spec"},
     {"findings", "hand", "plans", "scores"},
-    {"atlases", "bundle", "data", "networks", "parity", "report", "table", "tally"},
+    {
+        *("atlases", "bundle", "data", "networks", "parity", "report", "standpoints", "table"),
+        "tally",
+    },
     {
         *("chain", "convert", "device", "dumps", "onnx_runner", "quantizer", "requests"),
         *("runners", "training"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from torch import nn
@@ -24,12 +22,22 @@ def is_supported(conv: Convolution) -> bool:
 
 
 def emit_convolution(
-    emitter: Emitter, layer: str, conv: Convolution, source: Value, result: Value, *, relu: bool
+    emitter: Emitter,
+    layer: str,
+    conv: Convolution,
+    source: Value,
+    result: Value,
+    *,
+    before: tuple[int, int],
+    relu: bool,
 ) -> None:
-    """Append a supported convolution that computes `result` (N, H, W, C) from `source`."""
+    """Append a supported convolution that computes `result` (N, H, W, C) from `source`.
+
+    `before` is how many rows and columns of zeros lie before the first of `source`.
+    """
     depthwise = _is_depthwise(conv)
     kernel, bias = _weights(emitter, layer, conv, depthwise)
-    source, same = _pad(emitter, layer, conv, source, result)
+    source, same = _pad(emitter, layer, conv, source, result, before)
     options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
     if depthwise:
         options.depthMultiplier = 1
@@ -66,12 +74,14 @@ def _weights(emitter: Emitter, layer: str, conv: Convolution, depthwise: bool) -
 
 
 def _pad(
-    emitter: Emitter, layer: str, conv: Convolution, source: Value, result: Value
+    emitter: Emitter,
+    layer: str,
+    conv: Convolution,
+    source: Value,
+    result: Value,
+    padding: tuple[int, int],
 ) -> tuple[Value, bool]:
     """The input, padded if it has to be, and whether the padding is what TFLite calls SAME."""
-    padding = cast(tuple[int, int], conv.padding)
-    if not any(padding):
-        return source, False
     after: list[int] = []
     implied: list[bool] = []
     for axis in range(2):
@@ -81,6 +91,8 @@ def _pad(
         after.append(max(needed - padding[axis], 0))
         # SAME splits what is needed evenly, the odd row behind; torch always pads in front first.
         implied.append(-(-size // conv.stride[axis]) == out and needed // 2 == padding[axis])
+    if not any((*padding, *after)):
+        return source, False
     if all(implied):
         return source, True
     return emitter.padded(f"{layer}.pad", source, padding, after), False

@@ -17,9 +17,18 @@ from torch import fx, nn
 
 from i2uv_edge.convert.convolution import emit_convolution, is_supported
 from i2uv_edge.convert.emitter import BINARY, FUSED_RELU, NOT_FUSED, Emitter, Value
-from i2uv_edge.convert.reading import fused_tail, pair, quantizer_of, sole_quantizer, unsupported
+from i2uv_edge.convert.reading import (
+    fused_tail,
+    pads_of,
+    pair,
+    part_of_convolutions,
+    quantizer_of,
+    sole_quantizer,
+    unsupported,
+)
+from i2uv_edge.convert.rows import lower_gathered, lower_row_norm
 from i2uv_edge.convert.warp import lower_warp
-from i2uv_edge.networks.layers import DepthToSpace, Upsample, Warp
+from i2uv_edge.networks.layers import DepthToSpace, Gathered, RowNorm, Upsample, Warp
 from i2uv_edge.quantizer.fake_quant import QuantConv2d
 from i2uv_edge.quantizer.graph import (
     constant_of,
@@ -147,30 +156,37 @@ class _Lowering:
             source = self.emitter.to_float(source)
             value = self.emitter.tensor(layer_of(tail), shape, "float32")
         self.values[node] = self.values[tail] = value
-        emit_convolution(self.emitter, layer_of(node), conv, source, value, relu=tail is not node)
+        before, _ = pads_of(node)
+        relu = tail is not node
+        emit_convolution(
+            self.emitter, layer_of(node), conv, source, value, before=before, relu=relu
+        )
 
     def _do_add(self, node: fx.Node) -> None:
+        self._do_pair(node, "ADD")
+
+    def _do_mul(self, node: fx.Node) -> None:
+        self._do_pair(node, "MUL")
+
+    def _do_pair(self, node: fx.Node, op: str) -> None:
         tail = fused_tail(node)
         end = sole_quantizer(tail)
         values = [self._operand(node, argument) for argument in node.args[:2]]
         # Float in this network means float here: an add without a quantizer behind it stays so.
         if end is None or not all(value.is_integer for value in values):
-            self._arithmetic(node, "ADD", values)
+            self._arithmetic(node, op, values)
             return
         full = max(values, key=lambda value: int(np.prod(value.shape)))
         result = self.emitter.tensor(
             layer_of(tail), full.shape, "int8", nhwc=full.nhwc, quantizer=quantizer_of(end)
         )
-        options = BINARY["ADD"]()
+        options = BINARY[op]()
         options.fusedActivationFunction = FUSED_RELU if tail is not node else NOT_FUSED
-        self.emitter.emit("ADD", values, result, options)
+        self.emitter.emit(op, values, result, options)
         self.values[node] = self.values[tail] = self.values[end] = result
 
     def _do_sub(self, node: fx.Node) -> None:
         self._arithmetic(node, "SUB", [self._operand(node, a) for a in node.args[:2]])
-
-    def _do_mul(self, node: fx.Node) -> None:
-        self._arithmetic(node, "MUL", [self._operand(node, a) for a in node.args[:2]])
 
     def _arithmetic(self, node: fx.Node, op: str, values: list[Value]) -> None:
         tail = fused_tail(node)
@@ -188,8 +204,59 @@ class _Lowering:
         self._keep(node, "RELU", source, source.shape)
 
     def _do_sigmoid(self, node: fx.Node) -> None:
+        source = self._source(node)
+        end = sole_quantizer(node)
+        if end is not None and source.is_integer:
+            self._rounded(node, end, "LOGISTIC", [source], source.shape)
+            return
+        self._keep(node, "LOGISTIC", self.emitter.to_float(source), source.shape)
+
+    def _do_leaky_relu(self, node: fx.Node) -> None:
         source = self.emitter.to_float(self._source(node))
-        self._keep(node, "LOGISTIC", source, source.shape)
+        options = schema.LeakyReluOptionsT()
+        options.alpha = float(cast(nn.LeakyReLU, module_of(node)).negative_slope)
+        self._keep(node, "LEAKY_RELU", source, source.shape, options)
+
+    def _do_mean(self, node: fx.Node) -> None:
+        source = self._source(node)
+        end = sole_quantizer(node)
+        if shape_of(node)[2:] != (1, 1):
+            raise unsupported(node, "a mean over parts of a picture")
+        options = schema.ReducerOptionsT()
+        options.keepDims = True
+        shape = _stored(shape_of(node))
+        axes = self.emitter.integers(f"{layer_of(node)}.axes", (1, 2))
+        if end is not None and source.is_integer:
+            self._rounded(node, end, "MEAN", [source, axes], shape, options)
+            return
+        source = self.emitter.to_float(source)
+        value = self.emitter.like(layer_of(node), source, shape)
+        self.values[node] = self.emitter.emit("MEAN", [source, axes], value, options)
+
+    def _rounded(
+        self,
+        node: fx.Node,
+        end: fx.Node,
+        op: str,
+        inputs: Sequence[Value],
+        shape: Sequence[int],
+        options: Any = None,
+    ) -> None:
+        """An operation on integers whose result has the grid of the quantizer behind it."""
+        value = self.emitter.tensor(
+            layer_of(node), shape, "int8", nhwc=inputs[0].nhwc, quantizer=quantizer_of(end)
+        )
+        self.values[node] = self.values[end] = self.emitter.emit(op, inputs, value, options)
+
+    def _do_gathered(self, node: fx.Node) -> None:
+        source = self.emitter.to_float(self._source(node))
+        layer = cast(Gathered, module_of(node))
+        self.values[node] = lower_gathered(self.emitter, layer_of(node), source, layer)
+
+    def _do_row_norm(self, node: fx.Node) -> None:
+        source = self.emitter.to_float(self._source(node))
+        layer = cast(RowNorm, module_of(node))
+        self.values[node] = lower_row_norm(self.emitter, layer_of(node), source, layer)
 
     def _do_max_pool(self, node: fx.Node) -> None:
         pool = cast(nn.MaxPool2d, module_of(node))
@@ -220,6 +287,9 @@ class _Lowering:
         self.values[node] = self.emitter.emit(op, [source], value, options)
 
     def _do_pad(self, node: fx.Node) -> None:
+        if part_of_convolutions(node):
+            self.values[node] = self._source(node)
+            return
         pad = cast(nn.ConstantPad2d, module_of(node))
         left, right, top, bottom = pad.padding
         self.values[node] = self.emitter.padded(

@@ -21,8 +21,9 @@ __all__ = ["check_model", "check_ranges"]
 
 # What the lowering writes. No runtime on the device has to run anything else.
 _OPERATIONS = {
-    *("Add", "Clip", "Concat", "Conv", "DepthToSpace", "DequantizeLinear", "GridSample", "MaxPool"),
-    *("Mul", "Pad", "QuantizeLinear", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Sub"),
+    *("Add", "Clip", "Concat", "Conv", "DepthToSpace", "DequantizeLinear", "Div", "Gather"),
+    *("GlobalAveragePool", "GridSample", "LeakyRelu", "MaxPool", "Mul", "Pad", "QuantizeLinear"),
+    *("ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Sqrt", "Sub"),
     "Transpose",
 }
 # int64 is what ONNX wants shapes to be.

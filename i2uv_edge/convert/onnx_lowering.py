@@ -18,8 +18,16 @@ from onnx import ModelProto
 from torch import fx, nn
 
 from i2uv_edge.convert.onnx_graph import GraphBuilder, Value
-from i2uv_edge.convert.reading import fused_tail, pair, quantizer_of, sole_quantizer, unsupported
-from i2uv_edge.networks.layers import DepthToSpace, Upsample, Warp
+from i2uv_edge.convert.reading import (
+    fused_tail,
+    pads_of,
+    pair,
+    part_of_convolutions,
+    quantizer_of,
+    sole_quantizer,
+    unsupported,
+)
+from i2uv_edge.networks.layers import DepthToSpace, Gathered, RowNorm, Upsample, Warp
 from i2uv_edge.quantizer.fake_quant import QuantConv2d
 from i2uv_edge.quantizer.graph import (
     constant_of,
@@ -129,6 +137,7 @@ class _Lowering:
         if isinstance(conv.padding, str):
             raise unsupported(node, f"padding by the name {conv.padding!r}")
         integer = isinstance(conv, QuantConv2d)
+        before, after = pads_of(node)
         if isinstance(conv, QuantConv2d) and source.quantizer is not conv.source:
             raise unsupported(node, "its input does not come from the quantizer it was given")
         result = self.builder.node(
@@ -139,7 +148,7 @@ class _Lowering:
             dilations=conv.dilation,
             group=conv.groups,
             kernel_shape=conv.kernel_size,
-            pads=(*conv.padding, *conv.padding),
+            pads=(*before, *after),
             strides=conv.stride,
         )
         self._finish(node, result, integer=integer)
@@ -161,17 +170,20 @@ class _Lowering:
         return kernel, add.constant(f"{layer}.bias", conv.bias.detach().numpy())
 
     def _do_add(self, node: fx.Node) -> None:
+        self._do_pair(node, "Add")
+
+    def _do_mul(self, node: fx.Node) -> None:
+        self._do_pair(node, "Mul")
+
+    def _do_pair(self, node: fx.Node, op: str) -> None:
         values = [self._operand(node, argument) for argument in node.args[:2]]
         # Float in this network means float here: an add without a quantizer behind it stays so.
         integer = all(v.is_integer for v in values) and sole_quantizer(fused_tail(node)) is not None
-        result = self.builder.node("Add", layer_of(node), values, shape_of(node))
+        result = self.builder.node(op, layer_of(node), values, shape_of(node))
         self._finish(node, result, integer=integer)
 
     def _do_sub(self, node: fx.Node) -> None:
         self._arithmetic(node, "Sub")
-
-    def _do_mul(self, node: fx.Node) -> None:
-        self._arithmetic(node, "Mul")
 
     def _arithmetic(self, node: fx.Node, op: str) -> None:
         values = [self._operand(node, argument) for argument in node.args[:2]]
@@ -209,8 +221,68 @@ class _Lowering:
         self._keep(node, "Relu", [self._source(node)])
 
     def _do_sigmoid(self, node: fx.Node) -> None:
+        self._do_rounded(node, "Sigmoid")
+
+    def _do_mean(self, node: fx.Node) -> None:
+        if shape_of(node)[2:] != (1, 1):
+            raise unsupported(node, "a mean over parts of a picture")
+        self._do_rounded(node, "GlobalAveragePool")
+
+    def _do_rounded(self, node: fx.Node, op: str) -> None:
+        """An operation with a grid of its own where a quantizer follows it, or in float."""
+        source, end = self._source(node), sole_quantizer(node)
+        result = self.builder.node(op, layer_of(node), [source], shape_of(node))
+        if end is not None and source.is_integer:
+            result = self.builder.quantized(result, quantizer_of(end), layer_of(end))
+            self.values[end] = result
+        self.values[node] = result
+
+    def _do_leaky_relu(self, node: fx.Node) -> None:
+        slope = float(cast(nn.LeakyReLU, module_of(node)).negative_slope)
         inputs = [self.builder.real(self._source(node))]
-        self._keep(node, "Sigmoid", inputs)
+        self._keep(node, "LeakyRelu", inputs, alpha=slope)
+
+    def _do_gathered(self, node: fx.Node) -> None:
+        layer, name, add = cast(Gathered, module_of(node)), layer_of(node), self.builder
+        _, channels, _, _ = shape_of(node)
+        index = add.constant(f"{name}.index", layer.index.numpy())
+        weight = add.floats(f"{name}.weight", layer.weight.detach().numpy())
+        taken = (1, channels, 1, *layer.index.shape)
+        source = add.real(self._source(node))
+        taps = add.node("Gather", f"{name}.taps", [source, index], taken, axis=3)
+        weighted = add.node("Mul", f"{name}.weighted", [taps, weight], taken)
+        axis = add.constant(f"{name}.axis", np.array([-1], np.int64))
+        self.values[node] = add.node(
+            "ReduceSum", name, [weighted, axis], shape_of(node), keepdims=0
+        )
+
+    def _do_row_norm(self, node: fx.Node) -> None:
+        layer, name, add = cast(RowNorm, module_of(node)), layer_of(node), self.builder
+        _, channels, _, rows = shape = shape_of(node)
+        grouped = (1, layer.groups, channels // layer.groups, rows)
+        single = (1, layer.groups, 1, 1)
+        axes = add.constant(f"{name}.axes", np.array([2, 3], np.int64))
+        source = add.real(self._source(node))
+        x = self._reshaped(f"{name}.grouped", source, grouped)
+        mean = add.node("ReduceMean", f"{name}.mean", [x, axes], single)
+        centred = add.node("Sub", f"{name}.centred", [x, mean], grouped)
+        squared = add.node("Mul", f"{name}.squared", [centred, centred], grouped)
+        variance = add.node("ReduceMean", f"{name}.variance", [squared, axes], single)
+        epsilon = add.floats(f"{name}.epsilon", np.array(layer.epsilon, np.float32))
+        raised = add.node("Add", f"{name}.raised", [variance, epsilon], single)
+        root = add.node("Sqrt", f"{name}.root", [raised], single)
+        normed = add.node("Div", f"{name}.normed", [centred, root], grouped)
+        whole = self._reshaped(f"{name}.whole", normed, shape)
+        gamma, beta = (
+            add.floats(f"{name}.{key}", value.detach().numpy().reshape(1, -1, 1, 1))
+            for key, value in (("gamma", layer.gamma), ("beta", layer.beta))
+        )
+        gained = add.node("Mul", f"{name}.gained", [whole, gamma], shape)
+        self.values[node] = add.node("Add", name, [gained, beta], shape)
+
+    def _reshaped(self, name: str, source: Value, shape: Sequence[int]) -> Value:
+        table = self.builder.constant(f"{name}.shape", np.array(shape, np.int64))
+        return self.builder.node("Reshape", name, [source, table], shape)
 
     def _do_max_pool(self, node: fx.Node) -> None:
         pool = cast(nn.MaxPool2d, module_of(node))
@@ -244,6 +316,9 @@ class _Lowering:
         return self.builder.node("Slice", name, [source, begin, end, axes], shape)
 
     def _do_pad(self, node: fx.Node) -> None:
+        if part_of_convolutions(node):
+            self.values[node] = self._source(node)
+            return
         pad = cast(nn.ConstantPad2d, module_of(node))
         left, right, top, bottom = pad.padding
         amounts = np.array((0, 0, top, left, 0, 0, bottom, right), np.int64)

@@ -133,13 +133,17 @@ def _write_models(folder: Path, spec: NetworkSpec, segments: Sequence[Fields]) -
 
 def _feed(folder: Path, spec: NetworkSpec, port: Fields) -> NDArray[Any]:
     """A sample of a network's input as its file stores it: a picture, or a plane for a map."""
-    _, height, width, _ = spec.input.shape
-    if spec.role == "affinenet":
+    _, height, width, channels = spec.input.shape
+    if spec.takes_pictures:
         sample = next(iter(read_evaluation(folder / "eval", height)))
         real = sample.picture[None]
+    elif channels != 3:
+        drawn = np.random.default_rng(0).uniform(*spec.input.range, spec.input.shape)
+        real = drawn.astype(np.float32)
     else:
         low, high = spec.input.range
         y, x = np.meshgrid(*(np.linspace(low, high, n) for n in (height, width)), indexing="ij")
         real = np.stack([x, y, (x + y) / 2], axis=-1)[None].astype(np.float32)
     shape, dtype = tuple(port["shape"]), np.dtype(port["dtype"])
-    return Port(port["name"], shape, dtype, port["scale"], port["zero_point"]).stored(real)
+    own = Port(port["name"], shape, dtype, port["scale"], port["zero_point"])
+    return own.stored(real)

@@ -6,7 +6,7 @@ gives, and an error of the candidate's AffineNet is not counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from i2uv_edge.atlases import ModelAtlases
 from i2uv_edge.bundle import Bundle
-from i2uv_edge.chain import ChainSpec
+from i2uv_edge.chain import ChainSpec, Posing
 from i2uv_edge.data.evaluation import read_evaluation
 from i2uv_edge.device.profiles import OffMm
 from i2uv_edge.hand import metrics
 from i2uv_edge.networks.checkpoint import load_checkpoint
-from i2uv_edge.networks.registry import build
+from i2uv_edge.networks.registry import build, readout
 from i2uv_edge.parity import Sample
 from i2uv_edge.runners import Runner, TorchRunner
-from i2uv_edge.spec import NetworkSpec, Role
+from i2uv_edge.spec import NetworkSpec, Role, seeing
+from i2uv_edge.standpoints import as_taken, picture_size
 from i2uv_edge.tally import PARITY_METRICS, Answer, Surface, Tally, score_parity
 
 __all__ = ["SAMPLES", "Contents", "Stage", "bundle_samples", "bundle_stages", "stages"]
@@ -33,7 +34,6 @@ Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 
 SAMPLES = 4  # the first of eval/, of which golden/ is made too
-SRNET_ALONE_SIZE = 256  # of pictures that nobody looks at
 
 
 class Contents(Protocol):
@@ -64,9 +64,10 @@ class Stage:
     ----------
     spec : its contract
     ids : of the N samples
-    feed : (N, H, W, 3) float32, what the network takes, real values
+    feed : (N, H, W, C) float32, what the network takes, real values
     maps : (N, M, M, 3), the reference's answers in map units
     bounds : what takes an SRNet's answer back to map units, None for an AffineNet
+    posed : what makes a map of the answer of a network of the role "hand", None for others
     scales : (N,) mm a map unit
     """
 
@@ -78,6 +79,7 @@ class Stage:
     surface: Surface
     chain: ChainSpec
     bounds: tuple[Float32, Float32] | None = None
+    posed: Callable[[Float32], Float32] | None = None
 
     def off_mm(self, answers: Float32) -> OffMm:
         """Millimetres between what was answered, (N, M, M, 3) real values, and the reference.
@@ -87,11 +89,13 @@ class Stage:
         ValueError
             An answer is not finite, or the shape is another one.
         """
-        if answers.shape != self.maps.shape:
-            raise ValueError(f"answers of shape {answers.shape} instead of {self.maps.shape}")
+        wanted = (len(self.ids), *self.spec.output.shape[1:])
+        if answers.shape != wanted:
+            raise ValueError(f"answers of shape {answers.shape} instead of {wanted}")
         if wrong := int(np.sum(~np.isfinite(answers))):
             raise ValueError(f"{wrong} of {answers.size} values answered are no numbers")
         maps = answers if self.bounds is None else self.chain.restore(answers, self.bounds)
+        maps = maps if self.posed is None else self.posed(maps)
         tally = Tally()
         for number, name in enumerate(self.ids):
             reference, candidate = self.maps[number], maps[number]
@@ -117,13 +121,8 @@ def bundle_stages(contents: Contents) -> dict[Role, Stage]:
 
 def bundle_samples(contents: Contents) -> list[Sample]:
     """The first of a bundle's own samples."""
-    specs = contents.specs
-    size = specs["affinenet"].input.shape[1] if "affinenet" in specs else SRNET_ALONE_SIZE
-    samples: Iterable[Sample] = read_evaluation(contents.bundle.path / "eval", size)
-    samples = islice(samples, SAMPLES)
-    if "affinenet" not in specs:
-        samples = map(contents.atlases.with_coarse_map, samples)
-    return list(samples)
+    samples = read_evaluation(contents.bundle.path / "eval", picture_size(contents.specs))
+    return list(as_taken(islice(samples, SAMPLES), contents.specs, contents.atlases))
 
 
 def stages(
@@ -146,17 +145,22 @@ def stages(
     """
     ids = tuple(sample.id for sample in samples)
     found: dict[Role, Stage] = {}
-    if "affinenet" in runners:
-        spec = specs["affinenet"]
-        feed = np.stack([sample.picture for sample in samples]).astype(np.float32)
-        coarse = runners["affinenet"]({spec.input.name: feed})[spec.output.name]
+    spec, posed = seeing(specs), None
+    if spec is not None:
+        feed = np.stack([sample.taken for sample in samples]).astype(np.float32)
+        coarse = runners[spec.role]({spec.input.name: feed})[spec.output.name]
+        if spec.readout is not None:
+            assert atlases.mano is not None
+            posed = Posing(readout(spec, atlases.mano), atlases.coarse.size)
+            coarse = posed(coarse)
     else:
         coarse = np.stack([_coarse_map(sample) for sample in samples])
     scales = tuple(
         _scale(sample, atlases, uv_map) for sample, uv_map in zip(samples, coarse, strict=True)
     )
-    if "affinenet" in runners:
-        found["affinenet"] = Stage(spec, ids, feed, coarse, scales, Surface(atlases.coarse), chain)
+    if spec is not None:
+        surface = Surface(atlases.coarse)
+        found[spec.role] = Stage(spec, ids, feed, coarse, scales, surface, chain, posed=posed)
     if "srnet" in runners and atlases.fine is not None:
         spec = specs["srnet"]
         bounds = chain.bounds(atlases.coarse.read_vertices(coarse))

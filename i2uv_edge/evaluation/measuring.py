@@ -20,7 +20,7 @@ from i2uv_edge.evaluation.subjects import Subject
 from i2uv_edge.hand import metrics, official_metrics
 from i2uv_edge.hand.mano import FINGERTIPS, with_fingertips
 from i2uv_edge.hand.official_metrics import Hand
-from i2uv_edge.parity import STAGE_OF_OUTPUT, HandRunner, StillHand, noisy_copies
+from i2uv_edge.parity import COARSE_STAGES, STAGE_OF_OUTPUT, HandRunner, StillHand, noisy_copies
 from i2uv_edge.scores import BASELINE, Measured, Scale
 from i2uv_edge.tally import Surface, score_truth
 
@@ -32,7 +32,7 @@ Float32 = NDArray[np.float32]
 Keep = Callable[[str, Subject, Hand], None]
 """Told a runner's name, what it was shown and the hand that it answered with."""
 
-_ORDER = ("affinenet", "srnet", "chained")
+_ORDER = (*COARSE_STAGES, "srnet", "chained")
 _SCALE_BIN_MM = 0.1  # of the millimetres a map unit, for their median
 _BATCH = 16  # noisy copies run at a time
 # They are of all vertices of all samples, and come from a histogram.
@@ -65,7 +65,7 @@ class Surfaces:
 
     def of_map(self, stage: str) -> Surface:
         """That of the maps of a stage."""
-        if stage == "affinenet":
+        if stage in COARSE_STAGES:
             return self.coarse
         assert self.fine is not None, stage
         return self.fine
@@ -181,7 +181,7 @@ def _measure_one(
             accuracy.add(subject.index, subject.id, scores, baselines.get(stage))
             if name == BASELINE:
                 baselines[stage] = scores.means
-    if still is not None and subject.index < still.samples:
+    if still is not None and subject.feed is None and subject.index < still.samples:
         tallies.still += 1
         _add_flicker(tallies, runners, subject, surfaces, still, unit)
 
@@ -197,7 +197,7 @@ class _Answer:
 
 def _answers(runner: HandRunner, subject: Subject, surfaces: Surfaces) -> Iterator[_Answer]:
     """One for each stage, the one that people see last."""
-    outputs = runner(subject.picture[None], (subject.id,))
+    outputs = runner(subject.taken[None], (subject.id,))
     maps = {stage: outputs[key] for key, stage in STAGE_OF_OUTPUT.items() if key in outputs}
     given = {"chained": outputs.get("affinenet")}
     if subject.affinenet_map is not None:
@@ -236,7 +236,7 @@ def _score(
     assert subject.truth is not None
     assert hand.vertices is not None
     target = subject.truth.vertices
-    if stage != "affinenet" and subject.fine is not None:
+    if stage not in COARSE_STAGES and subject.fine is not None:
         target = subject.fine
     means: dict[str, float] = {}
     distances, pair = None, None

@@ -18,16 +18,16 @@ from i2uv_edge.errors import InputError, UsageError
 from i2uv_edge.evaluation.measuring import Surfaces, Tallies, measure_accuracy
 from i2uv_edge.evaluation.predictions import Predictions
 from i2uv_edge.evaluation.sharing import Shard, gather
-from i2uv_edge.evaluation.subjects import Subject, of_dataset, of_rendered
+from i2uv_edge.evaluation.subjects import Subject, in_metres, of_dataset, of_rendered
 from i2uv_edge.hand.mano import VERTICES, Mano
 from i2uv_edge.parity import HandRunner, StillHand
 from i2uv_edge.requests import EvaluateRequest, EvaluateResult, Notify
 from i2uv_edge.scores import judge
-from i2uv_edge.spec import NetworkSpec, Role
+from i2uv_edge.spec import NetworkSpec, Role, seeing
+from i2uv_edge.standpoints import as_taken, picture_size
 
 __all__ = ["Model", "run"]
 
-PICTURE_SIZE = 256  # of the samples of an SRNet alone, which looks at no picture
 STILL = StillHand()
 
 
@@ -109,9 +109,11 @@ def _rendered(
             expected="a data set of the same mesh",
             remedy="name one: --dataset freihand PATH, or --dataset ho3d PATH",
         )
-    samples = bundled_samples(_picture_size(model))
+    samples = bundled_samples(picture_size(model.specs))
     if "srnet" in model.specs:
         samples = map(model.atlases.with_coarse_map, samples)
+    else:
+        samples = as_taken(samples, model.specs, model.atlases)
     total = len(list_pictures(resources.calibration_data() / "evaluation")[0])
     return of_rendered(samples, shard.of(total)), total, Surfaces(model.atlases)
 
@@ -119,10 +121,16 @@ def _rendered(
 def _published(
     model: Model, request: EvaluateRequest, shard: Shard
 ) -> tuple[Iterator[Subject], int, Surfaces]:
-    if "affinenet" not in model.specs:
+    first = seeing(model.specs)
+    if first is None:
         raise UsageError(
             f"{model.name} is an SRNet alone, which takes no pictures",
             remedy="evaluate it on --dataset rendered, or together with its AffineNet",
+        )
+    if not first.takes_pictures:
+        raise UsageError(
+            f"{model.name} takes keypoints, which the data set {request.dataset} gives to nobody",
+            remedy="evaluate it on --dataset rendered",
         )
     if request.path is None:
         raise UsageError(
@@ -139,13 +147,15 @@ def _published(
             "or evaluate on --split training",
         )
     margin = model.margin if request.margin is None else request.margin
-    convention = model.specs["affinenet"].convention
-    size = _picture_size(model)
+    size = picture_size(model.specs)
     part = shard.of(len(dataset))
     surfaces = Surfaces(
         model.atlases, request.dataset, VERTICES if dataset.topology == MANO else None
     )
-    return of_dataset(dataset, part, size, margin, convention), len(dataset), surfaces
+    subjects = of_dataset(dataset, part, size, margin, first.convention)
+    if first.readout is not None:
+        subjects = map(in_metres, subjects)
+    return subjects, len(dataset), surfaces
 
 
 def _opened(request: EvaluateRequest, path: Path) -> FreiHand | Ho3d:
@@ -156,11 +166,6 @@ def _opened(request: EvaluateRequest, path: Path) -> FreiHand | Ho3d:
             )
         return FreiHand(path, request.split)
     return Ho3d(path, request.split, None if request.mano is None else Mano.load(request.mano))
-
-
-def _picture_size(model: Model) -> int:
-    affinenet = model.specs.get("affinenet")
-    return PICTURE_SIZE if affinenet is None else affinenet.input.shape[1]
 
 
 def _counted(subjects: Iterator[Subject], total: int, notify: Notify) -> Iterator[Subject]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from i2uv_edge.hand.camera import Convention, Square, from_map_units
 from i2uv_edge.hand.official_metrics import Hand
 from i2uv_edge.parity import Sample
 
-__all__ = ["Subject", "View", "of_dataset", "of_rendered"]
+__all__ = ["Subject", "View", "in_metres", "of_dataset", "of_rendered"]
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -49,6 +49,7 @@ class Subject:
     bone_mm : length of the bone between joints 9 and 10, where that is known
     root_mm : (3,) the wrist, where that is known
     affinenet_map : the true coarse map, which an SRNet by itself is fed with
+    feed : what a network takes that looks at no picture
     """
 
     index: int
@@ -61,6 +62,12 @@ class Subject:
     bone_mm: float | None = None
     root_mm: Array | None = None
     affinenet_map: Float32 | None = None
+    feed: Float32 | None = None
+
+    @property
+    def taken(self) -> Float32:
+        """What a model's first network is fed with."""
+        return self.picture if self.feed is None else self.feed
 
     def unit(self, vertices: Array, joints: Array | None, template: Array) -> float:
         """Millimetres a map unit, judged by the answer of the reference.
@@ -109,6 +116,7 @@ def of_rendered(samples: Iterable[Sample], indices: range) -> Iterator[Subject]:
             fine=None if truth.fine is None else np.asarray(truth.fine, np.float64) * scale,
             unit_mm=scale,
             affinenet_map=sample.affinenet_map,
+            feed=sample.feed,
         )
 
 
@@ -137,6 +145,11 @@ def of_dataset(
             bone_mm=None if sample.scale is None else 1000.0 * sample.scale,
             root_mm=_mm(sample.root),
         )
+
+
+def in_metres(subject: Subject) -> Subject:
+    """The subject for a network that answers in metres, and looks for no camera."""
+    return replace(subject, view=None, bone_mm=None, unit_mm=1000.0)
 
 
 def crop_box(sample: HandSample, margin: float) -> Box:

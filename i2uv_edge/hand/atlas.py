@@ -130,6 +130,33 @@ class Atlas:
             seams=_seams(points, faces, uv_faces, texels, size),
         )
 
+    @staticmethod
+    def of_vertices(vertices: FloatArray, faces: IntArray, joint_regressor: FloatArray) -> Atlas:
+        """That of a list of vertices told as a map: one vertex a texel, row after row.
+
+        So what answers in vertices is measured and shown like what answers in maps.
+        """
+        count = len(vertices)
+        size = math.isqrt(count - 1) + 1
+        rows = np.arange(count, dtype=np.int32)
+        spread = size - 1 or 1
+        uv = np.stack([rows % size, size - 1 - rows // size], axis=1) / spread
+        return Atlas(
+            size=size,
+            faces=faces.astype(np.int32),
+            uv=uv.astype(np.float32),
+            uv_faces=faces.astype(np.int32),
+            template=vertices.astype(np.float32),
+            joint_regressor=joint_regressor.astype(np.float32),
+            texels=rows,
+            texel_vertices=np.repeat(rows[:, None], 3, 1),
+            texel_barycentrics=np.tile(np.array([[1, 0, 0]], np.float32), (count, 1)),
+            covered=count,
+            texel_index=rows[:, None],
+            texel_weight=np.ones((count, 1), np.float32),
+            seams=np.zeros((0, 2), np.int32),
+        )
+
     def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
         """Everything, ready for ``np.savez``; the names (after ``prefix``) are the attributes'."""
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}

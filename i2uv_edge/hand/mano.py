@@ -116,10 +116,24 @@ class Mano:
             return replace(model, shape_directions=directions)
         return model
 
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> Mano:
+        """What `arrays` gave, read from `path`.
+
+        Raises
+        ------
+        InputError
+            An array is missing or of the wrong shape.
+        """
+        return _checked(path, arrays)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays by the names of the attributes."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def save(self, path: Path) -> None:
         """Write the arrays as `.npz`."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+        np.savez_compressed(path, allow_pickle=False, **self.arrays())
 
     def pose(
         self,
@@ -146,15 +160,9 @@ class Mano:
         if shape is not None:
             values = np.asarray(shape, np.float64).ravel()
             rest = rest + self.shape_directions[..., : len(values)] @ values
-        joints = self.regressor @ rest
-        turns = _rotations(np.asarray(rotations, np.float64).reshape(_BONES, 3))
-        feature = (turns[1:] - np.eye(3)).ravel()
+        feature, blended, offsets, places = self._skinning(rotations, rest)
         corrected = rest + self.pose_directions @ feature
-        turned, places = self._kinematics(turns, joints)
-        # Each bone takes a rest point p to turned @ (p - its joint) + its place.
-        offsets = places - np.einsum("jab,jb->ja", turned, joints)
-        blended = np.einsum("vj,jab->vab", self.weights, turned)
-        vertices = np.einsum("vab,vb->va", blended, corrected) + self.weights @ offsets
+        vertices = np.einsum("vab,vb->va", blended, corrected) + offsets
         moved = np.zeros(3) if translation is None else np.asarray(translation, np.float64).ravel()
         vertices = vertices + moved
         every = np.concatenate([places + moved, vertices[list(fingertips)]])
@@ -197,6 +205,29 @@ class Mano:
             components=self.components * turns,
             mean=self.mean * turns,
         )
+
+    def skinning(self, rotations: NDArray[Any]) -> tuple[Float64, Float64, Float64]:
+        """What (48,) rotations make of the mean hand.
+
+        Returns
+        -------
+        tuple
+            (135,) what the pose corrections are linear in; (V, 3, 3) and (V, 3), by which each rest
+            vertex is turned, then moved.
+        """
+        feature, blended, offsets, _ = self._skinning(rotations, self.template)
+        return feature, blended, offsets
+
+    def _skinning(
+        self, rotations: NDArray[Any], rest: Float64
+    ) -> tuple[Float64, Float64, Float64, Float64]:
+        joints = self.regressor @ rest
+        turns = _rotations(np.asarray(rotations, np.float64).reshape(_BONES, 3))
+        turned, places = self._kinematics(turns, joints)
+        # Each bone takes a rest point p to turned @ (p - its joint) + its place.
+        offsets = places - np.einsum("jab,jb->ja", turned, joints)
+        blended = np.einsum("vj,jab->vab", self.weights, turned)
+        return (turns[1:] - np.eye(3)).ravel(), blended, self.weights @ offsets, places
 
     def _kinematics(self, turns: Float64, joints: Float64) -> tuple[Float64, Float64]:
         """(16, 3, 3) rotations and (16, 3) places of the bones in the posed hand."""

@@ -180,7 +180,7 @@ class HandModel:
         """(16, 3, 4) skinning transforms and (21, 3) joints, camera axes."""
         radians = np.radians(parameters.angles.astype(np.float64))
         frames, back, levels, steps = self._chains
-        turn = frames @ _joint_rotations(np.sin(radians), np.cos(radians)) @ back
+        turn = frames @ joint_rotations(np.sin(radians), np.cos(radians)) @ back
         turn[0] = parameters.rotation
         scales = parameters.scales.astype(np.float64)[:, None]
         stretch = (frames * scales) @ back
@@ -196,7 +196,7 @@ class HandModel:
         return transforms.astype(np.float32), place.astype(np.float32)
 
 
-def _joint_rotations(sine: FloatArray64, cosine: FloatArray64) -> FloatArray64:
+def joint_rotations(sine: FloatArray64, cosine: FloatArray64) -> FloatArray64:
     """Abduction about z, then flexion about x (fingers curl towards -z), then twist about y."""
     (sf, sa, st), (cf, ca, ct) = sine.T, cosine.T
     rotations = np.empty((len(sine), 3, 3))

@@ -1,16 +1,20 @@
 """Weights in and out: safetensors of our own, torch files of users.
 
 Pickle can run code, so a torch file is read with ``weights_only=True`` and refused if it holds
-anything but tensors and plain containers.
+anything but tensors, plain containers and the options of a command line (`argparse.Namespace`),
+which is what training scripts put beside their weights.
 """
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from i2uv_edge.errors import InputError
+from i2uv_edge.networks.readouts import HandNetwork
 
 SHOWN = 3  # names of each kind an error lists
 
@@ -39,7 +44,7 @@ def fits(module: nn.Module, path: Path) -> bool:
     InputError
         The file cannot be read, as in `load_checkpoint`.
     """
-    state = {key.removeprefix("module."): value.shape for key, value in _read(path).items()}
+    state = {key: value.shape for key, value in _state_of(module, path).items()}
     return state == {key: value.shape for key, value in module.state_dict().items()}
 
 
@@ -59,7 +64,8 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
 
     Accepts ``.safetensors`` and torch files: a bare ``state_dict`` or one under the key ``state``
     (the layout of the published I2UV-HandNet code), with or without the ``module.`` prefix that
-    ``DataParallel`` adds.
+    ``DataParallel`` adds; and for a network of the role "hand" its authors' layout, see
+    `readouts.HandNetwork.of_published`.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
         Missing or damaged file, a file that would execute code, keys or shapes that do not fit the
         module, NaN or infinite weights.
     """
-    state = {key.removeprefix("module."): value for key, value in _read(path).items()}
+    state = _state_of(module, path)
     _check_fit(module, state, path)
     _check_finite(state, path)
     module.load_state_dict(state)
@@ -88,7 +94,7 @@ def load_initial(module: nn.Module, path: Path) -> None:
     InputError
         As for `load_checkpoint`; the ResNet is of another depth, or the module has no such encoder.
     """
-    state = {key.removeprefix("module."): value for key, value in _read(path).items()}
+    state = _state_of(module, path)
     if not {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= state.keys():
         load_checkpoint(module, path)
         return
@@ -140,7 +146,26 @@ def save_checkpoint(
     partial.replace(path)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _state_of(module: nn.Module, path: Path) -> dict[str, Tensor]:
+    """What a file holds for a module, by the module's own names."""
+    content = _read(path)
+    if isinstance(module, HandNetwork) and isinstance(content, Mapping):
+        try:
+            published = module.of_published(content)
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"checkpoint {path} is laid out as {type(module).__name__}'s authors do it, and "
+                f"cannot be taken ({type(error).__name__}: {error})",
+                expected="the layout that its training script writes",
+                remedy="fetch it again; or pass a state_dict of the network",
+            ) from error
+        if published is not None:
+            return published
+    flat = _flat(content, path)
+    return {key.removeprefix("module."): value for key, value in flat.items()}
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise InputError(
             f"checkpoint {path} does not exist",
@@ -154,8 +179,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise _damaged(path, error) from error
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what the errors below say better
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with ExitStack() as held:
+            # Of what the errors below say better.
+            held.enter_context(warnings.catch_warnings(action="ignore"))
+            held.enter_context(torch.serialization.safe_globals([argparse.Namespace]))
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of another kind makes the unpickler raise anything
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         if foreign is None or not isinstance(error, pickle.UnpicklingError):
@@ -166,6 +194,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             expected="a state_dict of tensors",
             remedy="where you trust it: torch.load it yourself and torch.save its state_dict alone",
         ) from error
+
+
+def _flat(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, dict) and isinstance(content.get("state"), dict):
         content = content["state"]
     if not isinstance(content, dict) or not all(

@@ -239,6 +239,63 @@ class DepthToSpace(nn.Module):
         return y.reshape(n, self.channels, h * b, w * b)
 
 
+class Gate(nn.Module):
+    """``x * sigmoid(gate)``; the gate may be one number a channel, (N, C, 1, 1)."""
+
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        return x * torch.sigmoid(gate)
+
+
+class StridedPad(nn.ZeroPad2d):
+    """The zeros that TensorFlow's "SAME" puts around an even side before a convolution of stride 2.
+
+    They are uneven: the odd row and column lie behind.
+    """
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        super().__init__((before, after, before, after))
+
+
+class Gathered(nn.Module):
+    """Each row of the result is a weighted sum of a few rows: (N, C, 1, R) -> (N, C, 1, R').
+
+    A sparse matrix with at most K entries a row, as a gather, products and a sum.
+
+    Parameters
+    ----------
+    rows, taps
+        R' and K.
+    """
+
+    index: Tensor
+    weight: Tensor
+
+    def __init__(self, rows: int, taps: int) -> None:
+        super().__init__()
+        self.register_buffer("index", torch.zeros(rows, taps, dtype=torch.int64))
+        self.register_buffer("weight", torch.zeros(rows, taps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, channels = x.shape[:2]
+        taken = x.index_select(3, self.index.flatten())
+        parts = taken.reshape(count, channels, 1, *self.index.shape) * self.weight.to(x.dtype)
+        return parts.sum(-1)
+
+
+class RowNorm(nn.Module):
+    """Group norm over the channels and rows of (N, C, 1, R), weights of shape (1, C, 1)."""
+
+    def __init__(self, channels: int, groups: int = 32, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.groups, self.epsilon = min(groups, channels), epsilon
+        self.gamma = nn.Parameter(torch.ones(1, channels, 1))
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.groups, self.gamma.flatten(), self.beta.flatten(), self.epsilon)
+
+
 def deploy(module: M) -> M:
     """A copy in deploy form: same ``state_dict``, evaluation mode, batch 1."""
     deployed = copy.deepcopy(module).eval()
@@ -248,9 +305,10 @@ def deploy(module: M) -> M:
     return deployed
 
 
-def macs(module: nn.Module, size: int) -> int:
-    """Multiply-accumulates of the convolutions for one (3, size, size) input."""
+def macs(module: nn.Module, shape: int | tuple[int, ...]) -> int:
+    """Multiply-accumulates of the convolutions for one input: its side, or (H, W, C)."""
     total = 0
+    height, width, channels = (shape, shape, 3) if isinstance(shape, int) else shape
 
     def count(layer: nn.Module, _: object, output: Tensor) -> None:
         nonlocal total
@@ -266,7 +324,8 @@ def macs(module: nn.Module, size: int) -> int:
     was_training = module.training
     parameter = next(module.parameters())
     with torch.no_grad():
-        module.eval()(torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device))
+        zeros = torch.zeros(1, channels, height, width)
+        module.eval()(zeros.to(parameter.device, parameter.dtype))
     module.train(was_training)
     for hook in hooks:
         hook.remove()

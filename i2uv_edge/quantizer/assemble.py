@@ -14,6 +14,8 @@ from i2uv_edge.quantizer.fake_quant import (
     ActivationQuantizer,
     QuantAdd,
     QuantConv2d,
+    QuantMean,
+    QuantMul,
     QuantUpsample,
 )
 from i2uv_edge.quantizer.graph import fuses_relu, kind_of, layer_of, module_of
@@ -41,8 +43,11 @@ def assemble(graph: fx.GraphModule, plan: QuantPlan, encodings: Encodings) -> No
             graph.add_submodule(str(node.target), QuantUpsample(layer, _input_quantizer(node)))
         elif kind_of(node) == "conv":
             _replace_convolution(graph, node, encodings)
-        elif kind_of(node) == "add":
-            _replace_add(graph, node)
+        elif kind_of(node) in ("add", "mul"):
+            _replace_pair(graph, node)
+        elif kind_of(node) == "mean":
+            mean = QuantMean(_input_quantizer(node), _output_quantizer(node))
+            graph.add_submodule(str(node.target), mean)
     graph.graph.lint()
     graph.recompile()
     graph.eval()
@@ -122,10 +127,12 @@ def _replace_convolution(graph: fx.GraphModule, node: fx.Node, encodings: Encodi
     graph.add_submodule(str(node.target), quantized)
 
 
-def _replace_add(graph: fx.GraphModule, node: fx.Node) -> None:
+def _replace_pair(graph: fx.GraphModule, node: fx.Node) -> None:
+    """A sum or a product of two integer tensors."""
     first, second = (_grid_of(cast(fx.Node, argument)) for argument in node.args)
-    path = f"adds.{node.name}"
-    graph.add_submodule(path, QuantAdd(first, second, _output_quantizer(node)))
+    made = QuantAdd if kind_of(node) == "add" else QuantMul
+    path = f"{kind_of(node)}s.{node.name}"
+    graph.add_submodule(path, made(first, second, _output_quantizer(node)))
     with graph.graph.inserting_before(node):
         call = graph.graph.call_module(path, node.args)
     call.meta.update(node.meta)

@@ -23,10 +23,13 @@ from i2uv_edge.networks.layers import Upsample
 from i2uv_edge.quantizer.integer_sums import Geometry, PackedWeight, conv_sums, pack
 
 __all__ = [
+    "ROUNDING",
     "ActivationQuantizer",
     "Arithmetic",
     "QuantAdd",
     "QuantConv2d",
+    "QuantMean",
+    "QuantMul",
     "QuantUpsample",
     "affine_parameters",
 ]
@@ -242,6 +245,49 @@ class QuantAdd(nn.Module):
         return (torch.round(total) - end) * float(target)
 
 
+class QuantMul(nn.Module):
+    """Product of two integer tensors: exact, then scaled in float32, as the kernels do it.
+
+    One of them may have one value a channel.
+    """
+
+    graph_kind = "mul"
+
+    def __init__(
+        self, first: ActivationQuantizer, second: ActivationQuantizer, target: ActivationQuantizer
+    ) -> None:
+        super().__init__()
+        self.arithmetic: Arithmetic = "xnnpack"
+        self._quantizers = (first, second, target)  # references, not submodules
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.training or x.dtype != torch.float64 or self.arithmetic == "real":
+            return x * y
+        first, second, target = (np.float32(item.encoding[0]) for item in self._quantizers)
+        products = (x / float(first)).round_() * (y / float(second)).round_()
+        ratio = float(first * second / target)
+        return products.float().mul_(ratio).double().mul_(float(target))
+
+
+class QuantMean(nn.Module):
+    """Mean of an integer tensor over its positions: an exact sum, then scaled in float32."""
+
+    graph_kind = "mean"
+
+    def __init__(self, source: ActivationQuantizer, target: ActivationQuantizer) -> None:
+        super().__init__()
+        self.arithmetic: Arithmetic = "xnnpack"
+        self._quantizers = (source, target)  # references, not submodules
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or x.dtype != torch.float64 or self.arithmetic == "real":
+            return x.mean((2, 3), keepdim=True)
+        source, target = (np.float32(item.encoding[0]) for item in self._quantizers)
+        sums = (x / float(source)).round_().sum((2, 3), keepdim=True)
+        ratio = float(source / (target * np.float32(x.shape[2] * x.shape[3])))
+        return sums.float().mul_(ratio).double().mul_(float(target))
+
+
 def _neighbours(size: int, target: int, corners: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The two source indices of each of `target` places, and how far it is from either."""
     steps = np.arange(target, dtype=np.float32)
@@ -424,3 +470,7 @@ class QuantConv2d(nn.Module):
             )
             bias = self.rounded_bias
         return self._convolved(x, weight, bias)
+
+
+ROUNDING = (QuantAdd, QuantConv2d, QuantMean, QuantMul, QuantUpsample)
+"""The modules that have an `arithmetic`."""

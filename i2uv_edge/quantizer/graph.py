@@ -17,7 +17,16 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from i2uv_edge.errors import ConversionError, InputError
-from i2uv_edge.networks.layers import DepthToSpace, FirstChannels, Upsample, Warp, deploy
+from i2uv_edge.networks.layers import (
+    DepthToSpace,
+    FirstChannels,
+    Gathered,
+    RowNorm,
+    StridedPad,
+    Upsample,
+    Warp,
+    deploy,
+)
 
 __all__ = [
     "check_finite",
@@ -33,7 +42,7 @@ __all__ = [
     "tensor_inputs",
 ]
 
-_LEAVES = (DepthToSpace, FirstChannels, Upsample, Warp)
+_LEAVES = (DepthToSpace, FirstChannels, Gathered, RowNorm, StridedPad, Upsample, Warp)
 
 _NODE_KINDS = {"placeholder": "input", "output": "output", "get_attr": "constant"}
 
@@ -41,11 +50,16 @@ _MODULE_KINDS: dict[type[nn.Module], str] = {
     nn.Conv2d: "conv",
     nn.ReLU: "relu",
     nn.Sigmoid: "sigmoid",
+    nn.LeakyReLU: "leaky_relu",
+    nn.AdaptiveAvgPool2d: "mean",
     nn.MaxPool2d: "max_pool",
     nn.ZeroPad2d: "pad",
     nn.ConstantPad2d: "pad",
+    StridedPad: "pad",
     DepthToSpace: "depth_to_space",
     FirstChannels: "channels",
+    Gathered: "gathered",
+    RowNorm: "row_norm",
     Upsample: "resize",
     Warp: "warp",
 }

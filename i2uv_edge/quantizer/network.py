@@ -26,7 +26,7 @@ from i2uv_edge.quantizer.calibrate import empty_set, observe, samples
 from i2uv_edge.quantizer.dither import dither, offsets
 from i2uv_edge.quantizer.encodings import Encodings
 from i2uv_edge.quantizer.equalize import apply_scales, find_scales
-from i2uv_edge.quantizer.fake_quant import Arithmetic, QuantAdd, QuantConv2d, QuantUpsample
+from i2uv_edge.quantizer.fake_quant import ROUNDING, Arithmetic
 from i2uv_edge.quantizer.graph import kind_of, prepare, shape_of
 from i2uv_edge.quantizer.picture_input import absorb_normalisation
 from i2uv_edge.quantizer.plan import ConcatRanges, make_plan
@@ -107,7 +107,7 @@ class Exact(nn.Module):
         super().__init__()
         self.graph_module = copy.deepcopy(graph).double()
         for layer in self.graph_module.modules():
-            if isinstance(layer, QuantAdd | QuantConv2d | QuantUpsample):
+            if isinstance(layer, ROUNDING):
                 layer.arithmetic = arithmetic
             elif isinstance(layer, Warp) and arithmetic == "real":
                 layer.to_plain()
@@ -149,7 +149,7 @@ def quantize(
     calibration
         Batches (N, S, S, 3) float32 NHWC of typical inputs, read once and in order.
     network_role
-        "affinenet" or "srnet": selects the recipe's overrides.
+        "affinenet", "srnet" or "hand": selects the recipe's overrides.
     output_mask
         (M, M), True where the output is read. What the network puts elsewhere then widens no
         range: SRNet's relief beside the hand is fifty times what it is on the hand.
@@ -273,7 +273,8 @@ def prepared(
     """The float network as `quantize` plans it, for an input of `shape` (1, C, S, S)."""
     graph = prepare(module, shape)
     spec = recipe.activations
-    if role == "affinenet" and spec.bits == 8 and not spec.symmetric:
+    is_picture = role != "srnet" and shape[2] > 1
+    if is_picture and spec.bits == 8 and not spec.symmetric:
         absorb_normalisation(graph)
     dither(graph, recipe, role)
     return graph

@@ -39,11 +39,21 @@ def absorb_normalisation(graph: fx.GraphModule) -> bool:
             return _absorb(graph, picture, chain, node, gain, shift)
         step = _affine(node, last)
         if step is None:
-            return False
+            return not chain and _pads_for_convolution(picture, node)
         gain, shift = gain * step[0], shift * step[0] + step[1]
         chain.append(node)
         last = node
     return False
+
+
+def _pads_for_convolution(picture: fx.Node, node: fx.Node) -> bool:
+    """Whether a picture goes through a padding with black into convolutions: then it may stay."""
+    if kind_of(node) != "pad" or cast(nn.ConstantPad2d, module_of(node)).value:
+        return False
+    if any(kind_of(reader) != "conv" for reader in node.users):
+        return False
+    picture.meta["encoding"] = PICTURE_ENCODING
+    return True
 
 
 def _affine(node: fx.Node, source: fx.Node) -> tuple[float, float] | None:

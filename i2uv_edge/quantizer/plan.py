@@ -1,8 +1,10 @@
 """Which operations become integer, where the quantizers sit, and which tensors share a range.
 
 The rules are those of TFLite's int8 kernels: a convolution has its own output range; pooling,
-padding, reshaping, resizing and concatenation keep the range of what they read; an add rescales
-both inputs. What is float stays float until a convolution or a concatenation takes it in.
+padding, reshaping, resizing and concatenation keep the range of what they read; an add or a product
+rescales both inputs, and a mean its one. A sigmoid is integer where it does nothing but weigh
+integers, on the grid that its kernels have for good. What is float stays float until a convolution
+or a concatenation takes it in.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ ConcatRanges = Literal["auto", "shared", "requantize"]
 
 # Integer in, integer out with the same scale; the values stay on the grid, so no rounding.
 _KEEPS_GRID = ("max_pool", "pad", "reshape", "permute", "depth_to_space", "channels")
-_FOLLOWS_INPUTS = (*_KEEPS_GRID, "add", "resize", "relu")
+_FOLLOWS_INPUTS = (*_KEEPS_GRID, "add", "mean", "mul", "resize", "relu")
+# Rounded as they are computed, on a grid of their own.
+_OWN_GRID = ("conv", "add", "input", "mean", "mul", "sigmoid")
+SIGMOID_ENCODING = (1.0 / 256.0, -128)
 
 
 @dataclass(frozen=True)
@@ -169,15 +174,35 @@ def _integer_nodes(
             kind == "conv"
             or (kind == "input" and (recipe.input == "int8" or "encoding" in node.meta))
             or (kind == "concat" and any(inputs))
-            or (kind in _FOLLOWS_INPUTS and inputs and all(inputs) and _adds_tensors(node))
+            or (kind in _FOLLOWS_INPUTS and inputs and all(inputs) and _of_tensors(node))
+            or (kind == "sigmoid" and all(inputs) and _weighs_integers(node, integer))
         ):
             integer.add(node)
+            if kind == "sigmoid":
+                node.meta["encoding"] = SIGMOID_ENCODING
     return integer
 
 
-def _adds_tensors(node: fx.Node) -> bool:
-    """False for a sum with a Python number, which is arithmetic on a float map."""
-    return kind_of(node) != "add" or all(isinstance(item, fx.Node) for item in node.args[:2])
+def _of_tensors(node: fx.Node) -> bool:
+    """False for a sum or product with a Python number, which is arithmetic on a float map."""
+    operands = node.args[:2]
+    if kind_of(node) not in ("add", "mul"):
+        return True
+    if not all(isinstance(item, fx.Node) for item in operands):
+        return False
+    return kind_of(node) == "add" or all(
+        kind_of(item) != "constant" for item in tensor_inputs(node)
+    )
+
+
+def _weighs_integers(node: fx.Node, integer: set[fx.Node]) -> bool:
+    """Whether all that reads a sigmoid is products with integers."""
+    return bool(node.users) and all(
+        kind_of(reader) == "mul"
+        and _of_tensors(reader)
+        and all(source in integer for source in tensor_inputs(reader) if source is not node)
+        for reader in node.users
+    )
 
 
 def _check_share(nodes: list[fx.Node], integer: set[fx.Node], recipe: RecipeSpec) -> None:
@@ -205,7 +230,7 @@ def _points(
         if node not in integer:
             continue
         kind = kind_of(node)
-        if kind in ("conv", "add", "input") and not fuses_relu(node):
+        if kind in _OWN_GRID and not fuses_relu(node):
             found.append((node, None))
         elif kind == "resize":
             groups.union(tensor_inputs(node)[0], node)

@@ -44,10 +44,11 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
             if isinstance(conv, QuantConv2d):
                 integers = torch.from_numpy(conv.integer_weight())
                 conv.weight.copy_(integers * conv.scale[:, None, None, None])
-    picture = next(node for node in made.graph.nodes if node.op == "placeholder")
-    for node in picture.users:
-        if kind_of(node) == "quantizer":
-            module_of(node).requires_grad_(False)
+    for source in made.graph.nodes:
+        if kind_of(source) in ("input", "sigmoid"):  # whose grids are given
+            for node in source.users:
+                if kind_of(node) == "quantizer":
+                    module_of(node).requires_grad_(False)
     return made.train()
 
 

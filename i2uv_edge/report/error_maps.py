@@ -46,6 +46,7 @@ STAGE_TITLES = {
     "affinenet": "AffineNet",
     "srnet": "SRNet alone",
     "chained": "Both chained",
+    "hand": "Vertices, row after row",
 }
 
 

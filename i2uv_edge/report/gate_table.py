@@ -15,7 +15,7 @@ from i2uv_edge.table import columns, own_column
 
 __all__ = ["Cell", "GateGroup", "GateRow", "section"]
 
-STAGES = ("chained", "affinenet", "srnet")
+STAGES = ("chained", "affinenet", "srnet", "hand")
 
 
 @dataclass(frozen=True)

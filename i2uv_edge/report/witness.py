@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2uv_edge.hand import metrics
-from i2uv_edge.parity import Atlases, Compared
+from i2uv_edge.parity import COARSE_STAGES, Atlases, Compared
 from i2uv_edge.report.counts import Counts, Ratios
 from i2uv_edge.tally import Surface
 
@@ -153,8 +153,8 @@ class ReportWitness:
         self._stage = stage
         fine = atlases.fine or atlases.coarse
         self._masks = {
-            name: np.asarray((atlases.coarse if name == "affinenet" else fine).mask, bool)
-            for name in ("affinenet", "srnet", "chained")
+            name: np.asarray((atlases.coarse if name in COARSE_STAGES else fine).mask, bool)
+            for name in (*COARSE_STAGES, "srnet", "chained")
         }
         self._maps: dict[str, _TexelSums] = {}
         self._vertex_sum = np.zeros(0)

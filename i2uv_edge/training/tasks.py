@@ -6,6 +6,7 @@ from i2uv_edge.errors import UsageError
 from i2uv_edge.spec import NetworkSpec
 from i2uv_edge.training.config import TrainingConfig
 from i2uv_edge.training.distillation import Distillation
+from i2uv_edge.training.hands import HandDistillation, KeypointsToHand, PictureToHand
 from i2uv_edge.training.picture_to_map import PictureToMap
 from i2uv_edge.training.published_pairs import PAIRS, PublishedPairs
 from i2uv_edge.training.super_resolution import SuperResolution
@@ -25,6 +26,10 @@ def make_task(spec: NetworkSpec, config: TrainingConfig) -> Task:
             f"the pictures of {config.images} have no annotations to learn from",
             remedy="name a teacher, or a dataset instead",
         )
+    if spec.role == "hand":
+        if config.teacher:
+            return HandDistillation(spec, config)
+        return PictureToHand(spec, config) if spec.takes_pictures else KeypointsToHand(spec, config)
     if spec.role == "srnet":
         if config.teacher or config.dataset.kind not in ("rendered", PAIRS):
             raise UsageError(
