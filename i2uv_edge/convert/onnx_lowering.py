@@ -281,6 +281,8 @@ class _Lowering:
         self.values[node] = add.node("Add", name, [gained, beta], shape)
 
     def _reshaped(self, name: str, source: Value, shape: Sequence[int]) -> Value:
+        if source.shape == tuple(shape):
+            return source
         table = self.builder.constant(f"{name}.shape", np.array(shape, np.int64))
         return self.builder.node("Reshape", name, [source, table], shape)
 

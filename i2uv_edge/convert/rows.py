@@ -40,23 +40,32 @@ def lower_gathered(emitter: Emitter, name: str, source: Value, layer: Gathered) 
 def lower_row_norm(emitter: Emitter, name: str, source: Value, layer: RowNorm) -> Value:
     """(1, 1, R, C) float -> the same shape."""
     _, _, rows, channels = source.shape
-    grouped = (1, rows, layer.groups, channels // layer.groups)
-    x = emitter.reshaped(f"{name}.grouped", source, grouped, nhwc=False)
-    mean = _mean(emitter, f"{name}.mean", x, (1, 3))
+    grouped = source.shape
+    axes: tuple[int, ...] = (2,)  # where each channel is a group
+    if channels > layer.groups:
+        grouped, axes = (1, rows, layer.groups, channels // layer.groups), (1, 3)
+    x = _reshaped(emitter, f"{name}.grouped", source, grouped)
+    mean = _mean(emitter, f"{name}.mean", x, axes)
     centred = emitter.arithmetic(f"{name}.centred", "SUB", x, mean)
     squared = emitter.arithmetic(f"{name}.squared", "MUL", centred, centred)
-    variance = _mean(emitter, f"{name}.variance", squared, (1, 3))
+    variance = _mean(emitter, f"{name}.variance", squared, axes)
     raised = emitter.arithmetic(f"{name}.raised", "ADD", variance, layer.epsilon)
     inverse = emitter.tensor(f"{name}.inverse", raised.shape, "float32", nhwc=False)
     emitter.emit("RSQRT", [raised], inverse)
     normed = emitter.arithmetic(f"{name}.normed", "MUL", centred, inverse)
-    whole = emitter.reshaped(f"{name}.whole", normed, source.shape, nhwc=True)
+    whole = _reshaped(emitter, f"{name}.whole", normed, source.shape)
     gained = emitter.arithmetic(
         f"{name}.gained", "MUL", whole, emitter.constant(f"{name}.gamma", _row(layer.gamma))
     )
     return emitter.arithmetic(
         name, "ADD", gained, emitter.constant(f"{name}.beta", _row(layer.beta))
     )
+
+
+def _reshaped(emitter: Emitter, name: str, source: Value, shape: tuple[int, ...]) -> Value:
+    if source.shape == shape:
+        return source
+    return emitter.reshaped(name, source, shape, nhwc=True)
 
 
 def _row(parameter: Any) -> NDArray[np.float32]:

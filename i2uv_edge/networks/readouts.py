@@ -51,8 +51,7 @@ class HandNetwork(nn.Module, ABC):
     def readout(self, hand: Mano) -> Readout:
         """How its answers are read."""
 
-    @staticmethod
-    def of_published(content: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    def of_published(self, content: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """The state of this network from the authors' checkpoint; None where it is not theirs.
 
         Raises

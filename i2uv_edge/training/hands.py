@@ -121,7 +121,7 @@ class KeypointsToHand:
                 expected="dataset.kind = rendered",
             )
         self.fields = spec.readout.slices()
-        self.settings = SceneSettings()
+        self.settings = SceneSettings(separate_fingers=False)  # which no keypoint tells
         self.hand = hand_of(spec)
         self.readout = readout(spec, self.hand)
 

@@ -56,8 +56,7 @@ class S2Hand(HandNetwork):
     def readout(self, hand: Mano) -> Readout:
         return _Posed(hand)
 
-    @staticmethod
-    def of_published(content: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    def of_published(self, content: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """`.t7` of the authors: {args, encoder, decoder, ...}.
 
         Where its arguments say `use_mean_shape`, which they do unless told otherwise, the shape
