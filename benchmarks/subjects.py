@@ -146,9 +146,9 @@ def _without_part(recipe: RecipeSpec, spec: NetworkSpec, part: str) -> RecipeSpe
 
 def _samples(spec: NetworkSpec) -> list[NDArray[np.float32]]:
     side = spec.input.shape[1]
-    if spec.role == "srnet":
+    if not spec.takes_pictures:
         rng = np.random.default_rng(0)
-        return [rng.random((1, side, side, 3), np.float32) for _ in range(CALIBRATION)]
+        return [rng.random(spec.input.shape, np.float32) for _ in range(CALIBRATION)]
     scene = SceneSettings(size=side)
     pictures = [render_sample(0, number, scene).picture for number in range(CALIBRATION)]
     return [picture[None].astype(np.float32) / np.float32(255) for picture in pictures]
