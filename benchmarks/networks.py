@@ -4,7 +4,7 @@
 
 What shapes decide (operators, segments, times) is of fresh weights and needs no bundle. How far
 INT8 is off float is a bundle's to say. Host times are ratios: of interleaved runs on one thread,
-over the first network's.
+over the first network's. What was measured is kept in the file of --kept and read from there again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,21 +42,20 @@ TITLES = (
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; `off_mm` is None where no bundle was given."""
+    """A line of the table."""
 
     name: str
     takes: str
     answers: str
     parameters: int
     gmac: float
-    off_mm: float | None
     segments: int
     ms: tuple[float, float, float]
     runtime: str
     host: float
 
-    def cells(self) -> tuple[str, ...]:
-        """In words."""
+    def cells(self, off_mm: float | None) -> tuple[str, ...]:
+        """In words; `off_mm` is None where no bundle says it."""
         best, low, high = self.ms
         return (
             f"`{self.name}`",
@@ -64,7 +63,7 @@ class Row:
             self.answers,
             f"{self.parameters / 1e6:.2f}",
             f"{self.gmac:.3f}",
-            "" if self.off_mm is None else f"{self.off_mm:.2f}",
+            "" if off_mm is None else f"{off_mm:.2f}",
             str(self.segments),
             f"{best:.1f} ({low:.1f}..{high:.1f})",
             self.runtime,
@@ -72,10 +71,10 @@ class Row:
         )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """As Markdown."""
+def table(rows: Sequence[Row], off_mm: Mapping[str, float]) -> str:
+    """As Markdown; `off_mm` by network."""
     lines = ["| " + " | ".join(TITLES) + " |", "|" + "---|" * len(TITLES)]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows]
+    lines += ["| " + " | ".join(row.cells(off_mm.get(row.name))) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -108,7 +107,7 @@ def off_float(bundles: Sequence[Path]) -> dict[str, float]:
     return found
 
 
-def rows(names: Sequence[str], off_mm: Mapping[str, float]) -> list[Row]:
+def rows(names: Sequence[str]) -> list[Row]:
     """Convert, place and time networks of these names."""
     found, contenders = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -116,17 +115,17 @@ def rows(names: Sequence[str], off_mm: Mapping[str, float]) -> list[Row]:
             spec = load_network(name)
             recipe = "w8a8-hand" if spec.role == "hand" else "w8a8"
             path = subjects.int8_file(spec, Path(folder) / f"{name}.tflite", recipe=recipe)
-            found.append(_row(spec, path, off_mm.get(name)))
+            found.append(_row(spec, path))
             contenders.append(_contender(name, path))
         times = interleaved(contenders, rounds=ROUNDS)
     first = times[names[0]].median
     return [
-        Row(**{**vars(row), "host": times[name].median / first})
+        replace(row, host=times[name].median / first)
         for row, name in zip(found, names, strict=True)
     ]
 
 
-def _row(spec: NetworkSpec, path: Path, off_mm: float | None) -> Row:
+def _row(spec: NetworkSpec, path: Path) -> Row:
     module = subjects.fresh(spec)
     best = plan(PlanRequest(path))
     on_dsp = plan(PlanRequest(path, runtime=DSP))
@@ -136,7 +135,6 @@ def _row(spec: NetworkSpec, path: Path, off_mm: float | None) -> Row:
         answers=_answers(spec),
         parameters=sum(item.numel() for item in module.parameters()),
         gmac=macs(module, spec.input.shape[1:]) / 1e9,
-        off_mm=off_mm,
         segments=sum(segment.unit == "DSP" for segment in on_dsp.segments),
         ms=(best.ms, best.ms_low, best.ms_high),
         runtime=best.runtime,
@@ -167,10 +165,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("networks", nargs="*", help="the first is what host times are over")
     parser.add_argument("--bundle", action="append", type=Path, default=[])
+    parser.add_argument("--kept", type=Path, help="JSON of what was measured before")
     parser.add_argument("--write", type=Path, help="a page with marks; else it is printed")
     given = parser.parse_args()
     names = given.networks or sorted(network_names(), key=lambda name: name != "affinenet-edge")
-    made = table(rows(names, off_float(given.bundle)))
+    if given.kept is not None and given.kept.is_file():
+        found = [Row(**item) for item in json.loads(given.kept.read_bytes())]
+    else:
+        found = rows(names)
+        if given.kept is not None:
+            given.kept.parent.mkdir(parents=True, exist_ok=True)
+            given.kept.write_text(json.dumps([asdict(row) for row in found], indent=2))
+    made = table(found, off_float(given.bundle))
     if given.write is None:
         print(made)
     else:

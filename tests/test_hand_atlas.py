@@ -375,3 +375,19 @@ def test_missing_array_is_refused_by_name() -> None:
     del arrays["fine_texel_weight"]
     with pytest.raises(InputError, match="lacks the array fine_texel_weight"):
         Atlas.from_arrays(arrays, "fine_")
+
+
+# --- vertices told as a map ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 900])
+def test_vertices_are_read_from_the_texels_they_were_put_in(count: int) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.random((count, 3)).astype(np.float32)
+    faces = np.zeros((1, 3), np.int32)
+    atlas = Atlas.of_vertices(points, faces, np.zeros((0, count), np.float32))
+    assert atlas.size**2 >= count > (atlas.size - 1) ** 2
+    assert atlas.mask.sum() == count
+    np.testing.assert_array_equal(atlas.read_vertices(atlas.rasterise(points)), points)
+    again = Atlas.from_arrays(atlas.arrays())
+    np.testing.assert_array_equal(again.read_vertices(again.rasterise(points)), points)

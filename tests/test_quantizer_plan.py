@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from quantizer_toys import guided, recipe, relief, tiny_srnet, toy
+from layer_toys import LAYERS
+from quantizer_toys import guided, pictures, recipe, relief, tiny_srnet, toy
 from torch import Tensor, nn
 
 from i2uv_edge.errors import ConversionError, UsageError
 from i2uv_edge.quantizer.graph import layer_of, prepare
+from i2uv_edge.quantizer.network import quantize
 from i2uv_edge.quantizer.plan import QuantPlan, keeps_float, make_plan, matches
 from i2uv_edge.spec import Override, RecipeSpec
 
@@ -159,3 +161,33 @@ def test_an_override_holds_for_its_network_alone() -> None:
     override = Override(match="*", reason="a test", network="srnet")
     assert not matches(override, "affinenet", "head")
     assert matches(override, "srnet", "head")
+
+
+def test_a_sigmoid_that_weighs_integers_has_the_grid_of_its_kernels() -> None:
+    made = quantize(LAYERS["swish"], recipe(), [pictures(2, 12)], network_role="hand")
+    found = {
+        name: (entry.scale, entry.zero_point)
+        for name, entry in made.encodings.activations.items()
+        if name.endswith("sigmoid")
+    }
+    assert list(found.values()) == [(1 / 256, -128)]
+
+
+def test_a_sigmoid_that_is_an_answer_stays_float() -> None:
+    made = quantize(LAYERS["sigmoid"], recipe(), [pictures(2, 12)], network_role="hand")
+    assert not any("sigmoid" in name for name in made.encodings.activations)
+    assert len(made.encodings.activations) == 2  # the picture and the convolution
+
+
+def test_a_product_with_a_number_stays_float() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.conv(x) * 0.5
+            return result
+
+    made = quantize(Scaled(), recipe(), [pictures(2, 12)], network_role="hand")
+    assert "mul" not in made.encodings.activations

@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from i2uv_edge import spec
+from i2uv_edge import resources, spec
 from i2uv_edge.errors import UsageError
 from i2uv_edge.hand.camera import CONVENTIONS
 
@@ -535,3 +535,37 @@ def test_a_map_holds_a_hand_by_a_known_convention(tmp_path: Path) -> None:
 def test_the_conventions_are_those_of_the_camera() -> None:
     hint = get_type_hints(spec.NetworkSpec)["convention"]
     assert get_args(hint) == CONVENTIONS
+
+
+# --- networks that answer with a hand -----------------------------------------------------------
+
+
+def test_a_network_of_the_role_hand_has_a_readout_and_no_other_has(tmp_path: Path) -> None:
+    text = (resources.export_data() / "networks" / "s2hand.toml").read_text()
+    path = tmp_path / "other.toml"
+    path.write_text(text.replace('role = "hand"', 'role = "affinenet"'))
+    with pytest.raises(UsageError, match=r"role = 'affinenet'.*has a table \[readout\]"):
+        spec.load_network(path)
+
+
+def test_a_hand_model_lies_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    text = (resources.export_data() / "networks" / "s2hand.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace('hand = "stand-in"', 'hand = "MANO_RIGHT.pkl"'))
+    found = spec.load_network(path).readout
+    assert found is not None
+    assert found.hand == str(tmp_path / "MANO_RIGHT.pkl")
+    assert not found.is_stand_in
+
+
+def test_fields_are_slices_in_their_order() -> None:
+    found = spec.load_network("s2hand").readout
+    assert found is not None
+    assert found.slices()["trans"] == slice(40, 43)
+
+
+def test_a_hand_network_is_a_model_of_its_own() -> None:
+    model = spec.load_model("s2hand")
+    assert model.networks == {"hand": "s2hand"}
+    with pytest.raises(ValueError, match="runs alone"):
+        spec.ModelSpec("x", "two", affinenet="affinenet-edge", hand="s2hand")
