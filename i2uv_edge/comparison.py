@@ -13,7 +13,7 @@ from torch import nn
 from i2uv_edge import strict_toml
 from i2uv_edge.atlases import ModelAtlases
 from i2uv_edge.bundle import MANIFEST, Bundle
-from i2uv_edge.chain import Chain, ChainSpec, PosedRunner, Posing
+from i2uv_edge.chain import Chain, ChainSpec, PosedRunner, Posing, VertexReader
 from i2uv_edge.convert.histogram import macs_by_dtype
 from i2uv_edge.data.evaluation import folder_samples, read_evaluation
 from i2uv_edge.data.pictures import list_pictures
@@ -358,8 +358,7 @@ def _onnx_chain(contents: Contents) -> Chain:
 
 def _runner(contents: Contents, name: str) -> HandRunner:
     if name == BASELINE or (name == "tflite" and name in contents.available):
-        parts = network_runners(contents, name)
-        return _chain(name, parts, contents.atlases, contents.chain)
+        return _chain_of(contents, name, network_runners(contents, name))
     if name in contents.available:
         if name == "onnx":
             return _onnx_chain(contents)
@@ -416,7 +415,9 @@ def quantized_networks(contents: Contents) -> dict[Role, QuantizedNetwork]:
 
 
 def _dump(contents: Contents, folder: str) -> DumpRunner:
-    bundle, readers = contents.bundle, {"affinenet": contents.atlases.coarse}
+    bundle, first = contents.bundle, seeing(contents.specs)
+    leading = "affinenet" if first is None else str(first.role)
+    readers: dict[str, VertexReader] = {leading: contents.atlases.coarse}
     if contents.atlases.fine is not None:
         readers["srnet"] = contents.atlases.fine
     # Named as the user named it: golden/ says of itself that it is "tflite", which is taken.

@@ -217,7 +217,7 @@ class DumpRunner:
             )
 
     def _compare_vertices(self, sample_id: str, tensors: Mapping[str, Float32]) -> None:
-        last = next((key for key in ("srnet", "affinenet") if key in self._readers), None)
+        last = next((key for key in ("srnet", "affinenet", "hand") if key in self._readers), None)
         if last is None or last not in tensors or "vertices" not in tensors:
             return
         found = tensors["vertices"]

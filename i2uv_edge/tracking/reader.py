@@ -100,7 +100,7 @@ class HandReader:
     ) -> None:
         if "affinenet" not in contents.specs:
             raise UsageError(
-                f"{contents.bundle.path} holds an SRNet alone, which takes no pictures",
+                f"{contents.bundle.path} holds no AffineNet, whose maps are what is followed",
                 expected="a bundle with an AffineNet",
             )
         self.name = name
