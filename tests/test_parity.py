@@ -576,6 +576,8 @@ class Control:
 CONTROLS = [
     Control("w8a8", "float", "vertex_mean_mm", 1.0, FakeHand("tflite", shifted(1.1))),
     Control("w8a8", "float", "vertex_p95_mm", 3.0, FakeHand("tflite", shifted(3.2, 0.06))),
+    Control("w8a8-hand", "float", "vertex_mean_mm", 1.0, FakeHand("tflite", shifted(1.1))),
+    Control("w8a8-hand", "float", "vertex_p95_mm", 3.0, FakeHand("tflite", shifted(3.2, 0.06))),
     Control("w8a8-qat", "float", "vertex_mean_mm", 0.5, FakeHand("tflite", shifted(0.55))),
     Control("w8a8-qat", "float", "vertex_p95_mm", 1.0, FakeHand("tflite", shifted(1.1, 0.06))),
     Control("w8a8-qat", "float", "vertex_p99_mm", 1.5, FakeHand("tflite", shifted(1.6, 0.02))),
@@ -600,7 +602,7 @@ CONTROLS = [
     ),
     *(
         Control(recipe, "truth", metric, limit, candidate)
-        for recipe in ("w8a8", "w8a8-qat", "w8a8-strict")
+        for recipe in ("w8a8", "w8a8-hand", "w8a8-qat", "w8a8-strict")
         for metric, limit, candidate in (
             ("pa_mpvpe_mm", 0.01, FakeHand("tflite", error=1.02)),
             ("f5", 0.007, FakeHand("tflite", error=1.1)),
@@ -647,7 +649,7 @@ def test_a_constant_network_passes_parity_and_fails_by_its_spread() -> None:
     assert metrics_failed == {"spread_ratio"}
 
 
-FLOAT_MACS = {"w8a8": 0.05, "w8a8-qat": 0.05, "w8a8-strict": 0.0}
+FLOAT_MACS = {"w8a8": 0.05, "w8a8-hand": 0.05, "w8a8-qat": 0.05, "w8a8-strict": 0.0}
 
 
 @pytest.mark.parametrize(("recipe", "limit"), FLOAT_MACS.items())

@@ -45,7 +45,7 @@ def trainable(graph: fx.GraphModule) -> fx.GraphModule:
                 integers = torch.from_numpy(conv.integer_weight())
                 conv.weight.copy_(integers * conv.scale[:, None, None, None])
     for source in made.graph.nodes:
-        if kind_of(source) in ("input", "sigmoid"):  # whose grids are given
+        if source.op == "placeholder" or "encoding" in source.meta:  # whose grids are given
             for node in source.users:
                 if kind_of(node) == "quantizer":
                     module_of(node).requires_grad_(False)
