@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2uv_edge.atlases import ModelAtlases
+from i2uv_edge.data.evaluation import bundled_samples
 from i2uv_edge.errors import InputError
 from i2uv_edge.parity import Sample, Truth
 from i2uv_edge.spec import NetworkSpec, Role, seeing
@@ -87,11 +88,7 @@ def seen_from(origin: Origin, sample: Sample) -> Sample:
     if truth is None or truth.joints is None:
         if origin != "keypoints":
             return sample
-        raise InputError(
-            f"sample {sample.id} has no keypoints, which is what the network takes",
-            expected="samples with ground truth: the bundle's own",
-            remedy="leave --images out",
-        )
+        raise _no_keypoints(sample)
     joints, feed = np.asarray(truth.joints, np.float64), None
     if origin == "keypoints":
         rng = np.random.default_rng(zlib.crc32(sample.id.encode()))
@@ -113,6 +110,14 @@ def picture_size(specs: Mapping[Role, NetworkSpec]) -> int:
     return first.input.shape[1] if first is not None and first.takes_pictures else PICTURE_SIZE
 
 
+def _no_keypoints(sample: Sample) -> InputError:
+    return InputError(
+        f"sample {sample.id} has no keypoints, which is what the network takes",
+        expected="samples with ground truth: the bundle's own",
+        remedy="leave --images out",
+    )
+
+
 def as_taken(
     samples: Iterable[Sample], specs: Mapping[Role, NetworkSpec], atlases: ModelAtlases
 ) -> Iterator[Sample]:
@@ -129,4 +134,18 @@ def as_taken(
     if first.readout is None:
         return iter(samples)
     origin = first.readout.origin
+    if origin == "keypoints" and not atlases.built_in:
+        return _with_keypoints(samples)
     return (seen_from(origin, sample) for sample in samples)
+
+
+def _with_keypoints(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Keypoints of the frozen hands for a network of another hand, which has no truth to tell.
+
+    Joints are joints: any hand's network takes them.
+    """
+    known = {sample.id: sample for sample in bundled_samples(1)}
+    for sample in samples:
+        if sample.id not in known:
+            raise _no_keypoints(sample)
+        yield replace(sample, feed=seen_from("keypoints", known[sample.id]).feed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,26 @@ def test_profiles_hold_a_file_against_the_float_network(bundle: Path) -> None:
     assert 0 < off.mean <= 1.0
     with pytest.raises(ValueError, match="answers of shape"):
         stage.off_mm(np.zeros((1, 2, 2, 3), np.float32))
+
+
+def test_a_users_own_hand_model_is_taken_and_its_path_stays_out(
+    bundle: Path, tmp_path: Path
+) -> None:
+    own = stand_in()
+    replace(own, template=own.template + 0.001).save(tmp_path / "mine.npz")
+    text = (resources.export_data() / "networks" / "fmhr-gcn.toml").read_text()
+    network = tmp_path / "mine.toml"
+    network.write_text(text.replace('hand = "stand-in"', 'hand = "mine.npz"'))
+    made = tmp_path / "bundle"
+    weights = str(bundle / "float" / "hand.safetensors")
+    ended = run("export", str(network), "--checkpoint", weights, "-o", str(made))
+    assert ended.code == 0, ended.err
+    assert "PA-MPVPE" not in ended.out  # there is no rendered ground truth of that hand
+    assert "off float, mean mm" in ended.out
+    opened = Bundle.open(made)
+    assert opened.manifest["networks"]["hand"]["spec"]["readout"]["hand"] == "mine.npz"
+    assert "mano" in opened.sources
+    assert str(tmp_path) not in (made / "manifest.json").read_text()
 
 
 @pytest.mark.slow
